@@ -1,0 +1,21 @@
+//! flamewatch-agent: samples this host, names the frames, ships folded stacks.
+//!
+//! Modules stand in the order in which a sample passes through them.
+
+pub mod args;
+pub mod config;
+
+pub mod kernel;
+pub mod source;
+pub mod drain;
+pub mod process;
+pub mod normalize;
+pub mod symbolize;
+pub mod latency;
+pub mod fold;
+pub mod ship;
+
+pub mod pipeline;
+pub mod capture;
+pub mod metrics;
+pub mod admin;

@@ -1,0 +1,36 @@
+//! What the agent tells the kernel program when it loads it: read-only for the kernel afterwards.
+
+/// Settings of one loaded program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Settings {
+    /// Offset of `group_leader` in `task_struct`, from the kernel's BTF; 0 where unknown.
+    pub task_group_leader: u32,
+    /// Offset of `start_boottime` in `task_struct`; 0 where unknown.
+    pub task_start_boottime: u32,
+    /// Offset of `tgid` in `task_struct`; 0 where unknown.
+    pub task_tgid: u32,
+    /// Which processes are sampled; see [`Scope`].
+    pub scope: u32,
+    /// The cgroup that is sampled when `scope` is [`Scope::Cgroup`].
+    pub cgroup_id: u64,
+    /// Latency slots of each CPU, a power of two; 0 when syscalls are not traced.
+    pub latency_slots_per_cpu: u32,
+    /// Unused, zero.
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<Settings>() == 32);
+
+/// Which processes are sampled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u32)]
+pub enum Scope {
+    /// All of this host.
+    #[default]
+    All = 0,
+    /// Those whose tgid is in the map `TARGETS`, and their children.
+    Targets = 1,
+    /// Those in one cgroup.
+    Cgroup = 2,
+}
