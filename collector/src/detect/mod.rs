@@ -1,0 +1,1 @@
+//! Decides which differences are regressions.

@@ -1,0 +1,1 @@
+//! Puts two sides beside each other, function by function.

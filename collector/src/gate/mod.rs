@@ -1,0 +1,1 @@
+//! Answers whether a candidate may go on.

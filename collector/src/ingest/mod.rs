@@ -1,0 +1,1 @@
+//! Accepts batches over gRPC; acknowledges what is durable.

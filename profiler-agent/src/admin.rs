@@ -1,0 +1,1 @@
+//! The agent's own HTTP: metrics, health, readiness.

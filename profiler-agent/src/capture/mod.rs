@@ -1,0 +1,1 @@
+//! One capture on demand, written as a file.

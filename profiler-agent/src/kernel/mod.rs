@@ -1,0 +1,1 @@
+//! Loads the kernel program and holds on to what it attached.

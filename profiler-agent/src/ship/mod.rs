@@ -1,0 +1,1 @@
+//! Hands windows to the collector, and keeps what is not yet acknowledged.

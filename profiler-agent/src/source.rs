@@ -1,0 +1,1 @@
+//! Where raw records come from: the kernel's rings, or a recording.

@@ -1,0 +1,1 @@
+//! Turns located addresses into frames with names.
