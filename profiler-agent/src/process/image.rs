@@ -1,0 +1,124 @@
+//! What one program has mapped, and the opened files behind it.
+
+use std::sync::{Arc, Weak};
+
+use super::executable::{EXECUTABLES_MAX, Executable, ExecutableCache};
+use super::facts;
+use super::mappings::{Mapping, MappingKind, find_mapping, read_mappings};
+use crate::normalize::Located;
+
+/// Executable mappings of one program, sorted by address.
+#[derive(Debug, Default)]
+pub(super) struct Image {
+    mappings: Vec<Mapping>,
+    /// One for each mapping.
+    files: Vec<Opened>,
+}
+
+/// Whether the file behind a mapping was opened.
+#[derive(Debug, Clone, Default)]
+enum Opened {
+    #[default]
+    NotYet,
+    Failed,
+    /// Held open by the cache; the cache may have closed it since.
+    Open(Weak<Executable>),
+}
+
+impl Image {
+    /// Reads the mappings of a process and opens what is behind them, while it lives.
+    pub(super) fn read(tgid: u32, executables: &mut ExecutableCache) -> Self {
+        let mappings = facts::open_maps(tgid).and_then(read_mappings).unwrap_or_default();
+        let mut files = vec![Opened::NotYet; mappings.len()];
+        // More than the cache holds would only push one another out; the rest is opened when an address needs it.
+        for (mapping, file) in mappings.iter().zip(&mut files).take(EXECUTABLES_MAX / 2) {
+            if matches!(mapping.kind, MappingKind::File | MappingKind::Deleted) {
+                *file = Opened::from(executables.open(tgid, mapping).ok().as_ref());
+            }
+        }
+        Self { mappings, files }
+    }
+
+    /// Whether nothing is mapped, as in a process that is ending.
+    pub(super) fn is_empty(&self) -> bool {
+        self.mappings.is_empty()
+    }
+
+    /// Index of the mapping that holds an address.
+    pub(super) fn find(&self, address: u64) -> Option<usize> {
+        find_mapping(&self.mappings, address)
+    }
+
+    /// The opened file that has a path, as the process sees it.
+    pub(super) fn find_file(&self, path: &[u8]) -> Option<Arc<Executable>> {
+        let index = self.mappings.iter().position(|mapping| mapping.path == path)?;
+        self.files.get(index)?.get()
+    }
+
+    /// Lets files that could not be opened be tried again.
+    pub(super) fn retry(&mut self) {
+        for file in &mut self.files {
+            if matches!(file, Opened::Failed) {
+                *file = Opened::NotYet;
+            }
+        }
+    }
+
+    /// Locates an address inside the mapping with that index.
+    pub(super) fn locate(
+        &mut self,
+        index: usize,
+        address: u64,
+        open: &mut dyn FnMut(&Mapping) -> Option<Arc<Executable>>,
+    ) -> Located {
+        let (Some(mapping), Some(file)) = (self.mappings.get(index), self.files.get_mut(index))
+        else {
+            return Located::Unmapped;
+        };
+        let inside = address.saturating_sub(mapping.start);
+        let offset = inside.saturating_add(mapping.offset);
+        let anonymous = Located::Anonymous { address, offset: inside, namespace_tgid: 0 };
+        match mapping.kind {
+            MappingKind::Vdso => return Located::Vdso { offset },
+            MappingKind::Anonymous | MappingKind::Vsyscall => return anonymous,
+            MappingKind::File | MappingKind::Deleted => {}
+        }
+        let mut known = file.get();
+        if known.is_none() && !matches!(file, Opened::Failed) {
+            known = open(mapping);
+            *file = Opened::from(known.as_ref());
+        }
+        match known {
+            // Runtimes map files without a name and format for code that they make.
+            Some(executable) if !executable.is_elf && mapping.kind == MappingKind::Deleted => {
+                anonymous
+            }
+            Some(executable) => Located::File { executable, offset },
+            None => Located::Unopened { module: mapping.file_name().into(), offset },
+        }
+    }
+}
+
+impl Opened {
+    fn get(&self) -> Option<Arc<Executable>> {
+        match self {
+            Self::Open(executable) => executable.upgrade(),
+            Self::NotYet | Self::Failed => None,
+        }
+    }
+}
+
+impl From<Option<&Arc<Executable>>> for Opened {
+    fn from(executable: Option<&Arc<Executable>>) -> Self {
+        executable.map_or(Self::Failed, |executable| Self::Open(Arc::downgrade(executable)))
+    }
+}
+
+#[cfg(test)]
+impl Image {
+    /// First address of a mapping that a file backs.
+    pub(super) fn first_file(&self) -> u64 {
+        let file = self.mappings.iter().find(|mapping| mapping.kind == MappingKind::File);
+        file.expect("every program is a file").start
+    }
+}

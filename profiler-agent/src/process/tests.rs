@@ -1,0 +1,142 @@
+//! The table against real processes.
+
+use std::process::{Child, Command};
+
+use super::*;
+
+fn table() -> ProcessTable {
+    ProcessTable::new(TableOptions { host: "box".to_owned(), service: None, version: None })
+}
+
+fn key(tgid: u32) -> ProcessKey {
+    ProcessKey { tgid, start_ns: 0 }
+}
+
+fn sign(tgid: u32, kind: SignKind) -> ProcessSign {
+    ProcessSign { key: key(tgid), kind, comm: "comm".to_owned(), cgroup_id: 0 }
+}
+
+fn sleeper() -> Child {
+    let mut command = Command::new("sleep");
+    command.arg("60").env("OTEL_SERVICE_NAME", "sleepy").env("OTEL_RESOURCE_ATTRIBUTES", "a=b");
+    command.spawn().expect("sleep can be started")
+}
+
+fn end(mut child: Child) {
+    child.kill().expect("our child can be killed");
+    child.wait().expect("our child can be waited for");
+}
+
+#[test]
+fn a_process_says_who_it_is() {
+    let child = sleeper();
+    let mut table = table();
+    // The environment is that of the parent until the child runs its program.
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    table.observe(&sign(child.id(), SignKind::Sample));
+    let identity = table.identity(key(child.id()));
+    end(child);
+    assert_eq!(identity.service, "sleepy");
+    assert!(identity.labels.contains(&("executable".to_owned(), "sleep".to_owned())));
+}
+
+#[test]
+fn what_was_learned_stays_until_the_window_of_the_end_is_closed() {
+    let child = sleeper();
+    let tgid = child.id();
+    let mut table = table();
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    table.observe(&sign(tgid, SignKind::Sample));
+    let address = table.state.borrow().processes[&key(tgid)].image.as_ref().unwrap().first_file();
+    end(child);
+    table.observe(&sign(tgid, SignKind::Exit));
+    // Its last samples may be drained after the sign of its end.
+    table.observe(&sign(tgid, SignKind::Sample));
+    assert_eq!(table.identity(key(tgid)).service, "sleepy");
+    let Located::File { executable, .. } = table.locate(key(tgid), address) else {
+        panic!("the file was opened while the process lived");
+    };
+    assert!(executable.is_elf);
+    table.close_window();
+    assert_eq!(table.find(tgid), None);
+    assert!(table.is_empty());
+}
+
+#[test]
+fn a_process_that_was_gone_at_first_sight_keeps_its_name() {
+    let mut child = Command::new("true").spawn().unwrap();
+    child.wait().unwrap();
+    let mut table = table();
+    table.observe(&sign(child.id(), SignKind::Sample));
+    let identity = table.identity(key(child.id()));
+    assert_eq!((identity.service.as_str(), identity.version.as_str()), ("comm", "unknown"));
+    assert!(matches!(table.locate(key(child.id()), 4096), Located::Exited));
+}
+
+#[test]
+fn another_program_gives_another_identity() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "read x; exec sleep 60"]).stdin(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let tgid = child.id();
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    let mut table = table();
+    table.observe(&sign(tgid, SignKind::Sample));
+    let shell = table.identity(key(tgid));
+    let address = table.state.borrow().processes[&key(tgid)].image.as_ref().unwrap().first_file();
+    drop(child.stdin.take());
+    let started = std::time::Instant::now();
+    while std::fs::read_to_string(format!("/proc/{tgid}/comm")).unwrap().trim() != "sleep" {
+        assert!(started.elapsed().as_secs() < 20, "the shell never ran sleep");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    table.observe(&sign(tgid, SignKind::Exec));
+    let sleep = table.identity(key(tgid));
+    // A sample from before is still located in the shell.
+    let located = table.locate(key(tgid), address);
+    end(child);
+    assert_ne!(shell.service, sleep.service);
+    assert_eq!(sleep.service, "sleep");
+    assert!(matches!(located, Located::File { executable, .. } if &*executable.module != "sleep"));
+}
+
+#[test]
+fn processes_without_a_report_of_their_end_are_forgotten() {
+    let child = sleeper();
+    let tgid = child.id();
+    let mut table = table();
+    table.observe(&sign(tgid, SignKind::Sample));
+    table.observe(&sign(std::process::id(), SignKind::Sample));
+    end(child);
+    for _ in 0..SWEEP_WINDOWS {
+        table.close_window();
+    }
+    assert_eq!((table.find(tgid), table.len()), (None, 1));
+}
+
+#[test]
+fn a_number_alone_finds_the_process_that_has_it() {
+    let mut table = table();
+    let own = ProcessKey { tgid: std::process::id(), start_ns: 0 };
+    let service = table.identity(own).service;
+    assert_eq!(table.find(own.tgid), Some(own));
+    table.observe(&sign(own.tgid, SignKind::Sample));
+    assert_eq!(table.identity(own).service, service);
+    assert_eq!(table.len(), 1);
+}
+
+#[test]
+fn libraries_that_are_shared_are_opened_once() {
+    let children = [sleeper(), sleeper(), sleeper()];
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    let mut table = table();
+    table.observe(&sign(children[0].id(), SignKind::Sample));
+    let opened = table.state.borrow().executables.len();
+    for child in &children {
+        table.observe(&sign(child.id(), SignKind::Sample));
+    }
+    let opened_by_all = table.state.borrow().executables.len();
+    children.into_iter().for_each(end);
+    assert!(opened > 1);
+    assert_eq!(opened_by_all, opened);
+}
