@@ -1,0 +1,136 @@
+//! What a comparison rests on: the replicates that are good enough, and the factor that makes shares comparable.
+
+use crate::diff::{ProfileDiff, Replicate};
+
+use super::Policy;
+use super::count_test::Arm;
+
+/// Fewest samples a side of a function that takes part in the factor.
+const FACTOR_SAMPLES_MIN: u64 = 50;
+
+/// Fewest functions from which a factor is taken; with fewer the majority cannot be told.
+const FACTOR_FUNCTIONS_MIN: usize = 3;
+
+/// Relative spread that functions have anyway, so that huge ones do not decide alone.
+const SPREAD: f64 = 0.05;
+
+/// Replicates that are used, and the correction of the candidate's exposures.
+#[derive(Debug, Clone)]
+pub(super) struct Basis {
+    /// Indices into the baseline's replicates.
+    pub(super) baseline: Vec<usize>,
+    /// Indices into the candidate's replicates.
+    pub(super) candidate: Vec<usize>,
+    /// Factor by which unchanged functions' shares grew; the candidate's exposures are multiplied with it.
+    pub(super) factor: f64,
+    /// Variance of its logarithm.
+    pub(super) factor_log_variance: f64,
+}
+
+/// Indices of the replicates with enough samples.
+pub(crate) fn usable(replicates: &[Replicate], policy: &Policy) -> Vec<usize> {
+    let enough = |replicate: &Replicate| replicate.samples >= policy.min_replicate_samples.max(1);
+    (0..replicates.len()).filter(|index| enough(&replicates[*index])).collect()
+}
+
+impl Basis {
+    pub(super) fn of(diff: &ProfileDiff, policy: &Policy) -> Self {
+        let baseline = usable(&diff.baseline, policy);
+        let candidate = usable(&diff.candidate, policy);
+        let mut basis = Self { baseline, candidate, factor: 1.0, factor_log_variance: 0.0 };
+        if let Some((factor, variance)) = basis.median_ratio(diff) {
+            basis.factor = factor;
+            basis.factor_log_variance = variance;
+        }
+        basis
+    }
+
+    /// Whether both sides have enough replicates for a test.
+    pub(super) fn is_replicated(&self, policy: &Policy) -> bool {
+        let least = policy.min_replicates.max(2);
+        self.baseline.len() >= least && self.candidate.len() >= least
+    }
+
+    /// Samples of a function as an arm of the baseline.
+    pub(super) fn baseline_arm(&self, diff: &ProfileDiff, counts: &[u64]) -> Arm {
+        arm(&self.baseline, &diff.baseline, counts, 1.0)
+    }
+
+    /// Samples of a function as an arm of the candidate, exposures corrected.
+    pub(super) fn candidate_arm(&self, diff: &ProfileDiff, counts: &[u64]) -> Arm {
+        arm(&self.candidate, &diff.candidate, counts, self.factor)
+    }
+
+    /// Weighted median over functions of the ratio of self shares, candidate over baseline, and the variance of its
+    /// logarithm. Weights are `1/(1/x0 + 1/x1 + SPREAD²)` (median of ratios, Anders and Huber 2010); a median of
+    /// normals has variance `π/2 / Σ weights`.
+    ///
+    /// Without it, one function that grows makes all others look smaller, and the reverse.
+    fn median_ratio(&self, diff: &ProfileDiff) -> Option<(f64, f64)> {
+        let total = |replicates: &[Replicate], used: &[usize]| {
+            used.iter().map(|index| replicates[*index].samples).sum::<u64>() as f64
+        };
+        let exposure =
+            total(&diff.candidate, &self.candidate) / total(&diff.baseline, &self.baseline);
+        let sum =
+            |counts: &[u64], used: &[usize]| used.iter().map(|index| counts[*index]).sum::<u64>();
+        let mut ratios: Vec<(f64, f64)> = diff
+            .functions
+            .iter()
+            .filter_map(|function| {
+                let x0 = sum(&function.baseline.self_samples, &self.baseline);
+                let x1 = sum(&function.candidate.self_samples, &self.candidate);
+                (x0 >= FACTOR_SAMPLES_MIN && x1 >= FACTOR_SAMPLES_MIN).then(|| {
+                    let (x0, x1) = (x0 as f64, x1 as f64);
+                    (x1 / x0 / exposure, 1.0 / (1.0 / x0 + 1.0 / x1 + SPREAD * SPREAD))
+                })
+            })
+            .collect();
+        if ratios.len() < FACTOR_FUNCTIONS_MIN {
+            return None;
+        }
+        ratios.sort_by(|left, right| left.0.total_cmp(&right.0));
+        let weight: f64 = ratios.iter().map(|(_, weight)| weight).sum();
+        Some((weighted_median(&ratios, weight), std::f64::consts::FRAC_PI_2 / weight))
+    }
+}
+
+/// Median of rising (value, weight) pairs. Where two values share the middle, the one nearer to 1 is taken: nothing
+/// says that more has changed.
+fn weighted_median(rising: &[(f64, f64)], weight: f64) -> f64 {
+    let mut below = 0.0;
+    for (index, (value, own)) in rising.iter().enumerate() {
+        below += own;
+        let is_shared = (below / weight - 0.5).abs() < 1e-9;
+        match rising.get(index + 1) {
+            Some((next, _)) if is_shared => {
+                return if value.ln().abs() <= next.ln().abs() { *value } else { *next };
+            }
+            _ if below >= weight / 2.0 => return *value,
+            _ => {}
+        }
+    }
+    1.0
+}
+
+fn arm(used: &[usize], replicates: &[Replicate], counts: &[u64], factor: f64) -> Arm {
+    Arm {
+        counts: used.iter().map(|index| counts[*index] as f64).collect(),
+        exposures: used.iter().map(|index| replicates[*index].samples as f64 * factor).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_ignores_the_one_that_changed() {
+        assert_eq!(weighted_median(&[(0.9, 1.0), (0.91, 1.0), (1.3, 1.0)], 3.0), 0.91);
+    }
+
+    #[test]
+    fn a_shared_middle_goes_to_the_smaller_change() {
+        assert_eq!(weighted_median(&[(0.9, 1.0), (1.3, 1.0)], 2.0), 0.9);
+    }
+}

@@ -1,0 +1,164 @@
+//! What the detector says about one function or syscall.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Which time of a function is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FunctionKind {
+    /// Time in the function's own code.
+    #[serde(rename = "self")]
+    SelfTime,
+    /// Time in the function and in all that it calls.
+    Total,
+}
+
+/// Which number of a syscall is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SyscallMetric {
+    /// Half of the calls are faster.
+    P50,
+    /// 95 % of the calls are faster.
+    P95,
+    /// 99 % of the calls are faster.
+    P99,
+    /// Share of the calls that failed.
+    ErrorRate,
+}
+
+/// What a verdict is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "subject", rename_all = "snake_case")]
+pub enum Subject {
+    /// A function.
+    Function {
+        /// File name of the executable or library, `[kernel]`, or empty.
+        module: String,
+        /// Name without what changes from build to build.
+        function: String,
+        /// Self or total time.
+        kind: FunctionKind,
+    },
+    /// A syscall.
+    Syscall {
+        /// Name of the syscall.
+        name: String,
+        /// Which of its numbers.
+        metric: SyscallMetric,
+    },
+}
+
+/// Which way it went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// The candidate costs more, is slower or fails more often.
+    Worse,
+    /// The candidate costs less, is faster or fails less often.
+    Better,
+}
+
+/// What the detector says about one subject.
+///
+/// Values are shares of the service's CPU samples (0 to 1) for functions, nanoseconds for p50, p95 and p99, and shares
+/// of calls (0 to 1) for error rates.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// What this is about.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// Which way it went.
+    pub direction: Direction,
+    /// Before; `None` when the baseline has none of it.
+    pub baseline_value: Option<f64>,
+    /// After; for functions corrected for the growth or shrinking of the other functions.
+    pub candidate_value: f64,
+    /// `candidate_value` minus `baseline_value`.
+    pub delta_abs: f64,
+    /// `delta_abs` over `baseline_value`; `None` when the baseline has none of it.
+    pub delta_rel: Option<f64>,
+    /// Lower end of the 95 % interval of `delta_abs`.
+    pub ci_low: f64,
+    /// Upper end of the 95 % interval of `delta_abs`.
+    pub ci_high: f64,
+    /// One-sided probability of such a difference or a larger one if the true one is at most the minimum effect.
+    pub p: f64,
+    /// False discovery rate at which this is just significant.
+    pub q: f64,
+    /// Samples (functions) or calls (syscalls) behind `baseline_value`.
+    pub samples_baseline: u64,
+    /// Samples (functions) or calls (syscalls) behind `candidate_value`.
+    pub samples_candidate: u64,
+    /// Replicates of the baseline that were used.
+    pub replicates_baseline: usize,
+    /// Replicates of the candidate that were used.
+    pub replicates_candidate: usize,
+    /// Whether `q` is within the policy.
+    pub significant: bool,
+    /// The finding that accounts for this one, when there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explained_by: Option<Subject>,
+    /// Functions above this one whose total time changed because of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also_visible_in: Vec<String>,
+}
+
+impl Verdict {
+    /// Whether someone should hear of it: significant, and not explained by another finding.
+    #[must_use]
+    pub fn is_finding(&self) -> bool {
+        self.significant && self.explained_by.is_none()
+    }
+
+    /// Whether this is a finding for the worse.
+    #[must_use]
+    pub fn is_regression(&self) -> bool {
+        self.is_finding() && self.direction == Direction::Worse
+    }
+}
+
+impl SyscallMetric {
+    /// The quantile, or `None` for the error rate.
+    pub(crate) const fn quantile(self) -> Option<f64> {
+        match self {
+            Self::P50 => Some(0.5),
+            Self::P95 => Some(0.95),
+            Self::P99 => Some(0.99),
+            Self::ErrorRate => None,
+        }
+    }
+
+    /// As it stands in labels and tables.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::P50 => "p50",
+            Self::P95 => "p95",
+            Self::P99 => "p99",
+            Self::ErrorRate => "error_rate",
+        }
+    }
+}
+
+impl FunctionKind {
+    /// As it stands in labels and tables.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SelfTime => "self",
+            Self::Total => "total",
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Function { function, kind, .. } => write!(out, "{function} ({})", kind.name()),
+            Self::Syscall { name, metric } => write!(out, "{name} ({})", metric.name()),
+        }
+    }
+}

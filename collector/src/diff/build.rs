@@ -1,0 +1,283 @@
+//! Counts functions, syscalls and stacks of each replicate.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use profiler_common::profile::FrameKind;
+
+use super::name::key_of;
+use super::{
+    FunctionCounts, FunctionDiff, FunctionKey, ProfileDiff, Replicate, Replication, STACKS_MAX,
+    StackDiff, SyscallCounts, SyscallDiff, is_flow_control,
+};
+use crate::store::UnitWindow;
+
+/// Fewest (host, unit) pairs a side at which the unit is the replicate.
+const UNITS_MIN: usize = 2;
+
+/// What is counted while the windows pass by.
+struct Counter {
+    replication: Replication,
+    keys: HashMap<FunctionKey, u32>,
+    functions: Vec<[FunctionCounts; 2]>,
+    syscalls: BTreeMap<String, (bool, [Vec<SyscallCounts>; 2])>,
+    stacks: HashMap<Vec<u32>, [u64; 2]>,
+    sides: [Vec<Replicate>; 2],
+}
+
+/// Counts both sides.
+pub(super) fn build(baseline: &[UnitWindow], candidate: &[UnitWindow]) -> ProfileDiff {
+    let replication = if units(baseline) >= UNITS_MIN && units(candidate) >= UNITS_MIN {
+        Replication::Units
+    } else {
+        Replication::Windows
+    };
+    let mut counter = Counter {
+        replication,
+        keys: HashMap::new(),
+        functions: Vec::new(),
+        syscalls: BTreeMap::new(),
+        stacks: HashMap::new(),
+        sides: [Vec::new(), Vec::new()],
+    };
+    for (side, windows) in [baseline, candidate].into_iter().enumerate() {
+        let mut replicates: BTreeMap<String, Vec<&UnitWindow>> = BTreeMap::new();
+        for window in windows {
+            replicates.entry(replicate_name(window, replication)).or_default().push(window);
+        }
+        for (name, windows) in replicates {
+            counter.add_replicate(side, name, &windows);
+        }
+    }
+    counter.finish()
+}
+
+fn units(windows: &[UnitWindow]) -> usize {
+    windows.iter().map(|window| (&window.host, &window.unit)).collect::<BTreeSet<_>>().len()
+}
+
+fn replicate_name(window: &UnitWindow, replication: Replication) -> String {
+    let UnitWindow { host, unit, start_unix_ns, .. } = window;
+    match replication {
+        Replication::Units => format!("{host}/{unit}"),
+        // Of fixed width, so that names sort by time.
+        Replication::Windows => format!("{host}/{unit}@{start_unix_ns:020}"),
+    }
+}
+
+impl Counter {
+    fn add_replicate(&mut self, side: usize, name: String, windows: &[&UnitWindow]) {
+        let index = self.sides[side].len();
+        let mut replicate =
+            Replicate { name, samples: 0, cpu_ns: 0, windows: windows.len() as u64 };
+        for window in windows {
+            replicate.cpu_ns = replicate.cpu_ns.saturating_add(window.cpu_ns);
+            replicate.samples =
+                replicate.samples.saturating_add(self.add_stacks(side, index, window));
+            self.add_syscalls(side, index, window);
+        }
+        self.sides[side].push(replicate);
+    }
+
+    /// Adds the stacks of a window; returns its samples.
+    fn add_stacks(&mut self, side: usize, index: usize, window: &UnitWindow) -> u64 {
+        let functions: Vec<Option<u32>> = window
+            .profile
+            .frames()
+            .iter()
+            .map(|frame| (frame.kind != FrameKind::Marker).then(|| self.function(key_of(frame))))
+            .collect();
+        let mut samples = 0u64;
+        for (frames, count) in window.profile.stacks() {
+            samples = samples.saturating_add(count);
+            let stack: Vec<u32> =
+                frames.iter().filter_map(|frame| functions[*frame as usize]).collect();
+            if let Some(leaf) = stack.last() {
+                bump(&mut self.functions[*leaf as usize][side].self_samples, index, count);
+            }
+            let once: BTreeSet<u32> = stack.iter().copied().collect();
+            for function in once {
+                bump(&mut self.functions[function as usize][side].total_samples, index, count);
+            }
+            self.stacks.entry(stack).or_default()[side] += count;
+        }
+        samples
+    }
+
+    fn add_syscalls(&mut self, side: usize, index: usize, window: &UnitWindow) {
+        for syscall in &window.syscalls {
+            let entry = self.syscalls.entry(syscall.name.clone()).or_default();
+            entry.0 |= syscall.waiting;
+            let replicates = &mut entry.1[side];
+            if replicates.len() <= index {
+                replicates.resize_with(index + 1, SyscallCounts::default);
+            }
+            replicates[index].histogram.merge(&syscall.histogram);
+            replicates[index].errors += syscall
+                .errors
+                .iter()
+                .filter(|(errno, _)| !is_flow_control(*errno))
+                .map(|(_, calls)| calls)
+                .sum::<u64>();
+        }
+    }
+
+    /// Finds or adds a function.
+    fn function(&mut self, key: FunctionKey) -> u32 {
+        let next =
+            u32::try_from(self.functions.len()).expect("fewer than 2^32 functions fit in memory");
+        let index = *self.keys.entry(key).or_insert(next);
+        if index == next {
+            self.functions.push(<[FunctionCounts; 2]>::default());
+        }
+        index
+    }
+
+    /// Orders everything by name, so that the result does not depend on the order of the windows.
+    fn finish(self) -> ProfileDiff {
+        let Self { replication, keys, functions, syscalls, stacks, sides: [baseline, candidate] } =
+            self;
+        let lengths = [baseline.len(), candidate.len()];
+        let keys: BTreeMap<FunctionKey, u32> = keys.into_iter().collect();
+        let mut new_index = vec![0u32; functions.len()];
+        let mut counts: Vec<Option<[FunctionCounts; 2]>> =
+            functions.into_iter().map(Some).collect();
+        let mut ordered = Vec::with_capacity(counts.len());
+        for (position, (key, index)) in keys.into_iter().enumerate() {
+            new_index[index as usize] = position as u32;
+            let [mut before, mut after] = counts[index as usize].take().unwrap_or_default();
+            before.pad(lengths[0]);
+            after.pad(lengths[1]);
+            ordered.push(FunctionDiff { key, baseline: before, candidate: after });
+        }
+        let syscalls = syscalls
+            .into_iter()
+            .map(|(name, (waiting, [mut before, mut after]))| {
+                before.resize_with(lengths[0], SyscallCounts::default);
+                after.resize_with(lengths[1], SyscallCounts::default);
+                SyscallDiff { name, waiting, baseline: before, candidate: after }
+            })
+            .collect();
+        let stacks = order_stacks(stacks, &new_index);
+        ProfileDiff { replication, baseline, candidate, functions: ordered, syscalls, stacks }
+    }
+}
+
+impl FunctionCounts {
+    fn pad(&mut self, replicates: usize) {
+        self.self_samples.resize(replicates, 0);
+        self.total_samples.resize(replicates, 0);
+    }
+}
+
+fn bump(counts: &mut Vec<u64>, index: usize, count: u64) {
+    if counts.len() <= index {
+        counts.resize(index + 1, 0);
+    }
+    counts[index] += count;
+}
+
+fn order_stacks(stacks: HashMap<Vec<u32>, [u64; 2]>, new_index: &[u32]) -> Vec<StackDiff> {
+    let mut stacks: Vec<StackDiff> = stacks
+        .into_iter()
+        .map(|(functions, [baseline, candidate])| StackDiff {
+            functions: functions.iter().map(|index| new_index[*index as usize]).collect(),
+            baseline,
+            candidate,
+        })
+        .collect();
+    stacks.sort_unstable_by(|left, right| {
+        let mass = |stack: &StackDiff| stack.baseline.saturating_add(stack.candidate);
+        mass(right).cmp(&mass(left)).then_with(|| left.functions.cmp(&right.functions))
+    });
+    stacks.truncate(STACKS_MAX);
+    stacks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use profiler_common::profile::{Frame, Profile};
+    use proptest::prelude::*;
+
+    fn window(unit: &str, start_unix_ns: u64, stacks: &[(&str, u64)]) -> UnitWindow {
+        let mut profile = Profile::default();
+        for (stack, count) in stacks {
+            let frames: Vec<Frame> = stack
+                .split(';')
+                .map(|name| {
+                    let mut frame = Frame::marker(name);
+                    if !name.starts_with('[') {
+                        frame.kind = FrameKind::Native;
+                    }
+                    frame
+                })
+                .collect();
+            profile.add(&frames, *count);
+        }
+        UnitWindow {
+            host: "host".to_owned(),
+            unit: unit.to_owned(),
+            version: "1".to_owned(),
+            start_unix_ns,
+            cpu_ns: 0,
+            profile,
+            syscalls: Vec::new(),
+        }
+    }
+
+    fn function<'d>(diff: &'d ProfileDiff, name: &str) -> &'d FunctionDiff {
+        diff.functions.iter().find(|function| function.key.function == name).expect("is there")
+    }
+
+    #[test]
+    fn recursion_counts_a_stack_once() {
+        let diff = ProfileDiff::new(&[window("a", 0, &[("main;f;g;f", 3), ("main;f", 2)])], &[]);
+        assert_eq!(function(&diff, "f").baseline.total_samples, [5]);
+        assert_eq!(function(&diff, "f").baseline.self_samples, [5]);
+        assert_eq!(function(&diff, "g").baseline.self_samples, [0]);
+        assert_eq!(function(&diff, "g").baseline.total_samples, [3]);
+    }
+
+    #[test]
+    fn a_marker_is_no_function_but_its_samples_count() {
+        let diff = ProfileDiff::new(&[window("a", 0, &[("[truncated];f", 3), ("[idle]", 2)])], &[]);
+        assert_eq!(diff.functions.len(), 1);
+        assert_eq!(diff.baseline_samples(), 5);
+    }
+
+    #[test]
+    fn two_units_a_side_are_replicates_and_one_unit_gives_its_windows() {
+        let windows = [
+            window("a", 0, &[("f", 1)]),
+            window("a", 60, &[("f", 2)]),
+            window("b", 0, &[("f", 4)]),
+        ];
+        let units = ProfileDiff::new(&windows, &windows);
+        assert_eq!(units.replication, Replication::Units);
+        assert_eq!(function(&units, "f").baseline.self_samples, [3, 4]);
+        let mixed = ProfileDiff::new(&windows, &windows[..2]);
+        assert_eq!(mixed.replication, Replication::Windows);
+        assert_eq!(mixed.baseline.len(), 3);
+        assert_eq!(function(&mixed, "f").candidate.self_samples, [1, 2]);
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_windows_does_not_matter(
+            counts in proptest::collection::vec((0u64..3, 0usize..4, 1u64..50), 1..20)
+        ) {
+            const STACKS: [&str; 4] = ["main;f", "main;g", "main;g;f", "main;g;g;h"];
+            let windows: Vec<UnitWindow> = counts
+                .iter()
+                .map(|(start, stack, count)| window("a", *start, &[(STACKS[*stack], *count)]))
+                .collect();
+            let mut reversed = windows.clone();
+            reversed.reverse();
+            let left = ProfileDiff::new(&windows, &reversed);
+            let right = ProfileDiff::new(&reversed, &windows);
+            prop_assert_eq!(&left.functions, &right.functions);
+            prop_assert_eq!(&left.stacks, &right.stacks);
+            prop_assert_eq!(&left.baseline, &left.candidate);
+        }
+    }
+}
