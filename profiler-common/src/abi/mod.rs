@@ -19,6 +19,8 @@ pub mod maps {
     pub const OUTCOMES: &str = "OUTCOMES";
     /// Hash of target tgids; used when [`Settings`](super::settings::Settings) asks for it.
     pub const TARGETS: &str = "TARGETS";
+    /// Cgroup array whose one entry is the cgroup that is sampled.
+    pub const TARGET_CGROUP: &str = "TARGET_CGROUP";
     /// Memory-mapped array of [`LatencySlot`](super::latency::LatencySlot), `slots_per_cpu` for each CPU.
     pub const LATENCY: &str = "LATENCY";
     /// Hash of [`LatencySlot`](super::latency::LatencySlot) for those that found their slot taken.
@@ -29,11 +31,30 @@ pub mod maps {
     pub const CALL_STARTS_OVERFLOW: &str = "CALL_STARTS_OVERFLOW";
 }
 
+/// Name of the read-only [`Settings`](settings::Settings) in the object.
+pub const SETTINGS: &str = "SETTINGS";
+
+/// Names of the programs in the object.
+pub mod programs {
+    /// One on-CPU sample; perf event.
+    pub const SAMPLE: &str = "sample";
+    /// Raw tracepoint `sched_process_exec`.
+    pub const PROCESS_EXEC: &str = "process_exec";
+    /// Raw tracepoint `sched_process_exit`.
+    pub const PROCESS_EXIT: &str = "process_exit";
+    /// Raw tracepoint `sched_process_fork`.
+    pub const PROCESS_FORK: &str = "process_fork";
+    /// Raw tracepoint `sys_enter`.
+    pub const CALL_ENTER: &str = "call_enter";
+    /// Raw tracepoint `sys_exit`.
+    pub const CALL_EXIT: &str = "call_exit";
+}
+
 /// Bytes of the sample ring. 4 MiB hold about 6,000 samples of 80 frames: more than 4 s of a 16-CPU host at 99 Hz,
 /// while the agent drains ten times a second.
 pub const SAMPLES_RING_BYTES: u32 = 4 << 20;
 
-/// Bytes of the event ring: 32 bytes an event, so 8,192 processes between two drains.
+/// Bytes of the event ring: 48 bytes an event with its ring header, so 5,461 of them between two drains.
 pub const EVENTS_RING_BYTES: u32 = 256 << 10;
 
 /// Most kernel frames of a sample; the kernel's own default limit (`kernel.perf_event_max_stack`).
@@ -41,6 +62,16 @@ pub const KERNEL_FRAMES_MAX: usize = 127;
 
 /// Most user frames of a sample.
 pub const USER_FRAMES_MAX: usize = 127;
+
+/// Slots of `CALL_STARTS`: one for each value of the low 16 bits of a tid.
+pub const CALL_STARTS: u32 = 1 << 16;
+
+/// Most calls in flight that found their slot taken. With more than 65,536 thread numbers in use, two threads that
+/// share the low bits must both be inside a call.
+pub const CALL_STARTS_OVERFLOW_MAX: u32 = 8192;
+
+/// Most histograms that found their slot taken; 5.8 MB.
+pub const LATENCY_OVERFLOW_MAX: u32 = 2048;
 
 /// Most processes a capture can follow at once.
 pub const TARGETS_MAX: u32 = 8192;

@@ -44,7 +44,7 @@ pub enum Class {
     SampleSkipped,
     /// An event was handed over.
     EventTaken,
-    /// An event was lost; the process is found by its first sample instead.
+    /// An event was lost: a process is found by its first sample instead, a child is not followed.
     EventLost,
     /// A syscall was measured.
     CallTaken,
@@ -79,6 +79,10 @@ outcomes! {
     CallStartLost = 10, "call_start_lost", CallLost;
     /// The overflow table had no room.
     CallHistogramLost = 11, "call_histogram_lost", CallLost;
+    /// The process is not a target of this capture.
+    CallFiltered = 12, "call_filtered", CallSkipped;
+    /// The table of targets had no room for a child of a target.
+    TargetLost = 13, "target_lost", EventLost;
 }
 
 /// Number of outcomes.

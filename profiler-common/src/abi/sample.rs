@@ -26,11 +26,68 @@ pub struct SampleHeader {
     pub walk_end: u32,
 }
 
+impl SampleHeader {
+    /// Splits a record into its header and its frames, or `None` when the lengths do not agree.
+    #[must_use]
+    pub fn parse(record: &[u8]) -> Option<(Self, RawStack<'_>)> {
+        let (header, frames) = record.split_first_chunk::<SAMPLE_HEADER_BYTES>()?;
+        // SAFETY: the array has exactly the size of the header, which is made of integers only, so that any bytes are
+        // a valid value; `read_unaligned` asks for no alignment.
+        let header = unsafe { header.as_ptr().cast::<Self>().read_unaligned() };
+        let (kernel, user) = (usize::from(header.kernel_frames), usize::from(header.user_frames));
+        if kernel > KERNEL_FRAMES_MAX
+            || user > USER_FRAMES_MAX
+            || frames.len() != FRAME_BYTES * (kernel + user)
+        {
+            return None;
+        }
+        let (kernel, user) = frames.split_at(FRAME_BYTES * kernel);
+        Some((header, RawStack { kernel, user }))
+    }
+
+    /// Writes the record that the kernel would write.
+    #[cfg(feature = "std")]
+    #[must_use]
+    pub fn to_record(&self, kernel: &[u64], user: &[u64]) -> Vec<u8> {
+        // SAFETY: the header has no padding (its size is asserted below to be the sum of its fields), so every one of
+        // its bytes is initialised.
+        let header: [u8; SAMPLE_HEADER_BYTES] = unsafe { core::mem::transmute(*self) };
+        let frames = kernel.iter().chain(user).flat_map(|frame| frame.to_ne_bytes());
+        header.into_iter().chain(frames).collect()
+    }
+}
+
+/// The frames of one record, still as bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct RawStack<'r> {
+    kernel: &'r [u8],
+    user: &'r [u8],
+}
+
+impl<'r> RawStack<'r> {
+    /// Kernel addresses, leaf first.
+    pub fn kernel(&self) -> impl Iterator<Item = u64> + use<'r> {
+        addresses(self.kernel)
+    }
+
+    /// User addresses, leaf first.
+    pub fn user(&self) -> impl Iterator<Item = u64> + use<'r> {
+        addresses(self.user)
+    }
+}
+
+fn addresses(bytes: &[u8]) -> impl Iterator<Item = u64> + use<'_> {
+    bytes.as_chunks::<FRAME_BYTES>().0.iter().map(|frame| u64::from_ne_bytes(*frame))
+}
+
+/// Bytes of one frame.
+pub const FRAME_BYTES: usize = size_of::<u64>();
+
 /// Bytes of the header.
 pub const SAMPLE_HEADER_BYTES: usize = size_of::<SampleHeader>();
 
 /// Bytes of the largest sample.
-pub const SAMPLE_BYTES_MAX: usize = SAMPLE_HEADER_BYTES + 8 * (KERNEL_FRAMES_MAX + USER_FRAMES_MAX);
+pub const SAMPLE_BYTES_MAX: usize = SAMPLE_HEADER_BYTES + FRAME_BYTES * (KERNEL_FRAMES_MAX + USER_FRAMES_MAX);
 
 const _: () = assert!(SAMPLE_HEADER_BYTES == 56);
 

@@ -4,23 +4,29 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(C)]
 pub struct Settings {
-    /// Offset of `group_leader` in `task_struct`, from the kernel's BTF; 0 where unknown.
+    /// Offset of `group_leader` in `task_struct`, from the kernel's BTF; 0 where unknown, as for all offsets here.
     pub task_group_leader: u32,
-    /// Offset of `start_boottime` in `task_struct`; 0 where unknown.
+    /// Offset of `start_boottime` in `task_struct`.
     pub task_start_boottime: u32,
-    /// Offset of `tgid` in `task_struct`; 0 where unknown.
+    /// Offset of `tgid` in `task_struct`.
     pub task_tgid: u32,
+    /// Offset of `mm` in `task_struct`.
+    pub task_mm: u32,
+    /// Offset of `signal` in `task_struct`.
+    pub task_signal: u32,
+    /// Offset of `live`, the number of threads, in `signal_struct`.
+    pub signal_live: u32,
     /// Which processes are sampled; see [`Scope`].
     pub scope: u32,
-    /// The cgroup that is sampled when `scope` is [`Scope::Cgroup`].
-    pub cgroup_id: u64,
     /// Latency slots of each CPU, a power of two; 0 when syscalls are not traced.
     pub latency_slots_per_cpu: u32,
+    /// Most frames that this kernel gives for a stack (`kernel.perf_event_max_stack`).
+    pub stack_frames_max: u32,
     /// Unused, zero.
     pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<Settings>() == 32);
+const _: () = assert!(size_of::<Settings>() == 40);
 
 /// Which processes are sampled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,6 +37,6 @@ pub enum Scope {
     All = 0,
     /// Those whose tgid is in the map `TARGETS`, and their children.
     Targets = 1,
-    /// Those in one cgroup.
+    /// Those in the cgroup of the map `TARGET_CGROUP` and below it.
     Cgroup = 2,
 }

@@ -1,0 +1,216 @@
+//! Loads the object with its settings, and attaches its programs.
+
+use anyhow::Context as _;
+use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
+use aya::programs::perf_event::{
+    PerfEventConfig, PerfEventLinkId, PerfEventScope, SamplePolicy, SoftwareEvent,
+};
+use aya::programs::{PerfEvent, ProgramError, RawTracePoint};
+use aya::{Ebpf, EbpfError, EbpfLoader, Pod};
+use profiler_common::abi::latency::LatencySlot;
+use profiler_common::abi::settings::Settings;
+use profiler_common::abi::{self, USER_FRAMES_MAX, maps, programs};
+
+use super::{LoadError, LoadOptions, btf, log, support};
+
+/// The kernel side, built by `cargo xtask ebpf`.
+static OBJECT: &[u8] =
+    aya::include_bytes_aligned!("../../../profiler-ebpf/prebuilt/flamewatch.bpf.o");
+
+/// Most memory for histograms. Half of it is what a host with 8 CPUs uses; larger hosts get fewer slots a CPU, and what
+/// finds no slot goes to the slower table.
+const LATENCY_BYTES_MAX: usize = 32 << 20;
+
+/// Most histograms of one CPU: 40 busy processes with 25 syscalls each.
+const LATENCY_SLOTS_PER_CPU_MAX: usize = 1024;
+
+/// Fewest histograms of one CPU, whatever the number of CPUs.
+const LATENCY_SLOTS_PER_CPU_MIN: usize = 64;
+
+/// Smallest size of a ring: what is not used should not cost memory.
+const UNUSED_RING_BYTES: u32 = 4096;
+
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct SettingsBytes(Settings);
+
+// SAFETY: the settings are integers without padding (their size is asserted beside the type), and the wrapper is
+// transparent, so every byte is initialised.
+unsafe impl Pod for SettingsBytes {}
+
+/// Loads the object and creates its maps; no program is loaded yet.
+pub(super) fn load_object(options: &LoadOptions) -> Result<Ebpf, LoadError> {
+    raise_memory_limit();
+    let cpus = aya::util::nr_cpus().map_or(1, |cpus| cpus.max(1));
+    let slots_per_cpu = if options.syscalls { latency_slots_per_cpu(cpus) } else { 0 };
+    let settings = settings(options, slots_per_cpu);
+    let level = if options.kernel_log { log::LEVEL_ALL } else { log::LEVEL_OFF };
+    let mut loader = EbpfLoader::new();
+    // The object has no relocations against the kernel's types, so reading all of them would be for nothing.
+    loader.btf(None);
+    loader.override_global(abi::SETTINGS, &settings, true);
+    loader.override_global(log::LEVEL, &level, true);
+    if options.syscalls {
+        // Fits: at least 64 slots a CPU, at most 32 MiB or 64 slots a CPU in all.
+        loader.map_max_entries(maps::LATENCY, (cpus * slots_per_cpu) as u32);
+    } else {
+        for unused in [maps::CALL_STARTS, maps::CALL_STARTS_OVERFLOW, maps::LATENCY_OVERFLOW] {
+            loader.map_max_entries(unused, 1);
+        }
+    }
+    if !options.kernel_log {
+        loader.map_max_entries(log::RING, UNUSED_RING_BYTES);
+    }
+    if !options.cpu_samples {
+        loader.map_max_entries(maps::SAMPLES, UNUSED_RING_BYTES);
+    }
+    loader.load(OBJECT).map_err(explain)
+}
+
+/// A refusal that comes from missing capabilities says which.
+fn explain(error: EbpfError) -> LoadError {
+    let missing = support::missing_capabilities();
+    if missing.is_empty() {
+        LoadError::Object(Box::new(error))
+    } else {
+        LoadError::NotPermitted { missing: missing.join(" and "), source: Box::new(error) }
+    }
+}
+
+fn settings(options: &LoadOptions, slots_per_cpu: usize) -> SettingsBytes {
+    let mut settings = Settings {
+        scope: options.scope as u32,
+        latency_slots_per_cpu: slots_per_cpu as u32,
+        stack_frames_max: support::stack_frames_max().min(USER_FRAMES_MAX as u32),
+        ..Settings::default()
+    };
+    btf::fill_offsets(&mut settings);
+    SettingsBytes(settings)
+}
+
+fn latency_slots_per_cpu(cpus: usize) -> usize {
+    let fit = LATENCY_BYTES_MAX / (cpus * size_of::<LatencySlot>());
+    // The largest power of two that fits.
+    let power = 1 << fit.max(1).ilog2();
+    usize::clamp(power, LATENCY_SLOTS_PER_CPU_MIN, LATENCY_SLOTS_PER_CPU_MAX)
+}
+
+/// Before Linux 5.11 maps count against the limit of locked memory. When it cannot be raised, loading says so.
+fn raise_memory_limit() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let unlimited = Rlimit { current: None, maximum: None };
+    if let Err(error) = setrlimit(Resource::Memlock, unlimited) {
+        tracing::debug!(%error, "failed to raise the limit of locked memory");
+    }
+}
+
+pub(super) fn take_ring(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<RingBuf<MapData>, LoadError> {
+    take(ebpf, name)
+}
+
+pub(super) fn take_counters(ebpf: &mut Ebpf) -> Result<PerCpuArray<MapData, u64>, LoadError> {
+    take(ebpf, maps::OUTCOMES)
+}
+
+pub(super) fn take_targets(ebpf: &mut Ebpf) -> Result<HashMap<MapData, u32, u8>, LoadError> {
+    take(ebpf, maps::TARGETS)
+}
+
+fn take<M: TryFrom<Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, LoadError> {
+    ebpf.take_map(name).and_then(|map| M::try_from(map).ok()).ok_or(LoadError::Map(name))
+}
+
+/// Attaches what tells of exec, exit and fork.
+pub(super) fn process_events(ebpf: &mut Ebpf) -> anyhow::Result<()> {
+    attach_tracepoint(ebpf, programs::PROCESS_EXIT, "sched_process_exit")?;
+    attach_tracepoint(ebpf, programs::PROCESS_EXEC, "sched_process_exec")?;
+    attach_tracepoint(ebpf, programs::PROCESS_FORK, "sched_process_fork")
+}
+
+/// Attaches both edges of the syscalls: the end first, so that no start is left behind.
+pub(super) fn syscalls(ebpf: &mut Ebpf) -> anyhow::Result<()> {
+    attach_tracepoint(ebpf, programs::CALL_EXIT, "sys_exit")?;
+    attach_tracepoint(ebpf, programs::CALL_ENTER, "sys_enter")
+}
+
+fn attach_tracepoint(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    tracepoint: &'static str,
+) -> anyhow::Result<()> {
+    let program: &mut RawTracePoint =
+        ebpf.program_mut(name).context("the object lacks the program")?.try_into()?;
+    program.load().map_err(short).with_context(|| format!("failed to load program `{name}`"))?;
+    program
+        .attach(tracepoint)
+        .with_context(|| format!("failed to attach to tracepoint `{tracepoint}`"))?;
+    Ok(())
+}
+
+/// The verifier's whole log does not belong into one sentence; its end says what it did not like.
+fn short(error: ProgramError) -> anyhow::Error {
+    /// Lines of the verifier's log that are kept.
+    const LINES_KEPT: usize = 3;
+    let ProgramError::LoadError { io_error, verifier_log } = error else {
+        return error.into();
+    };
+    let log = verifier_log.to_string();
+    tracing::debug!("verifier: {log}");
+    let lines: Vec<&str> = log.lines().filter(|line| !line.is_empty()).collect();
+    let end = lines[lines.len().saturating_sub(LINES_KEPT)..].join(" / ");
+    anyhow::Error::new(io_error).context(format!("refused by the kernel ({end})"))
+}
+
+/// Loads the program that takes samples.
+pub(super) fn load_sample_program(ebpf: &mut Ebpf) -> anyhow::Result<()> {
+    let program = sample_program(ebpf)?;
+    program
+        .load()
+        .map_err(short)
+        .with_context(|| format!("failed to load program `{}`", programs::SAMPLE))
+}
+
+pub(super) fn sample_program(ebpf: &mut Ebpf) -> anyhow::Result<&mut PerfEvent> {
+    let program = ebpf.program_mut(programs::SAMPLE).context("the object lacks the program")?;
+    Ok(program.try_into()?)
+}
+
+/// Samples everything on one CPU.
+pub(super) fn attach_cpu(
+    program: &mut PerfEvent,
+    cpu: u32,
+    frequency_hz: u32,
+) -> anyhow::Result<PerfEventLinkId> {
+    program
+        .attach(
+            PerfEventConfig::Software(SoftwareEvent::CpuClock),
+            PerfEventScope::AllProcessesOneCpu { cpu },
+            SamplePolicy::Frequency(u64::from(frequency_hz)),
+            false,
+        )
+        .with_context(|| format!("failed to sample CPU {cpu} at {frequency_hz} Hz"))
+}
+
+pub(super) fn online_cpus() -> anyhow::Result<Vec<u32>> {
+    aya::util::online_cpus()
+        .map_err(|(path, error)| anyhow::Error::new(error).context(format!("failed to read `{path}`")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_a_power_of_two_within_the_memory_limit() {
+        for cpus in 1..=8192 {
+            let slots = latency_slots_per_cpu(cpus);
+            assert!(slots.is_power_of_two());
+            let bytes = slots * cpus * size_of::<LatencySlot>();
+            assert!(bytes <= LATENCY_BYTES_MAX || slots == LATENCY_SLOTS_PER_CPU_MIN, "{cpus}");
+            assert!(u32::try_from(slots * cpus).is_ok());
+        }
+    }
+}

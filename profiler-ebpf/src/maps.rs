@@ -1,0 +1,83 @@
+//! Every map and the settings, in one place. The agent sets the final sizes when it loads the object.
+
+use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, CgroupArray, HashMap, PerCpuArray, RingBuf};
+use profiler_common::abi;
+use profiler_common::abi::latency::LatencySlot;
+use profiler_common::abi::outcome::OUTCOMES as OUTCOMES_LEN;
+use profiler_common::abi::sample::SampleHeader;
+use profiler_common::abi::settings::Settings;
+
+/// A sample while it is put together: the program's own stack of 512 bytes is too small for it.
+#[repr(C)]
+pub struct Scratch {
+    pub header: SampleHeader,
+    pub frames: [u64; abi::KERNEL_FRAMES_MAX + abi::USER_FRAMES_MAX],
+}
+
+#[map]
+pub static SAMPLES: RingBuf = RingBuf::with_byte_size(abi::SAMPLES_RING_BYTES, 0);
+
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(abi::EVENTS_RING_BYTES, 0);
+
+#[map]
+pub static OUTCOMES: PerCpuArray<u64> = PerCpuArray::with_max_entries(OUTCOMES_LEN as u32, 0);
+
+#[map]
+pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+#[map]
+pub static TARGETS: HashMap<u32, u8> = HashMap::with_max_entries(abi::TARGETS_MAX, 0);
+
+#[map]
+pub static TARGET_CGROUP: CgroupArray = CgroupArray::with_max_entries(1, 0);
+
+#[map]
+pub static CALL_STARTS: Array<u64> = Array::with_max_entries(abi::CALL_STARTS, 0);
+
+#[map]
+pub static CALL_STARTS_OVERFLOW: HashMap<u32, u64> =
+    HashMap::with_max_entries(abi::CALL_STARTS_OVERFLOW_MAX, 0);
+
+#[map]
+pub static LATENCY: Array<LatencySlot> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+#[map]
+pub static LATENCY_OVERFLOW: HashMap<u64, LatencySlot> =
+    HashMap::with_max_entries(abi::LATENCY_OVERFLOW_MAX, 0);
+
+/// An empty histogram to insert into `LATENCY_OVERFLOW`: it is larger than the program's stack.
+#[map]
+pub static LATENCY_EMPTY: PerCpuArray<LatencySlot> = PerCpuArray::with_max_entries(1, 0);
+
+/// Read-only once loaded, so that the verifier drops the code of what is off.
+#[unsafe(no_mangle)]
+static SETTINGS: Settings = Settings {
+    task_group_leader: 0,
+    task_start_boottime: 0,
+    task_tgid: 0,
+    task_mm: 0,
+    task_signal: 0,
+    signal_live: 0,
+    scope: 0,
+    latency_slots_per_cpu: 0,
+    stack_frames_max: abi::USER_FRAMES_MAX as u32,
+    reserved: 0,
+};
+
+/// Reads one field of the settings. The compiler must not know the value, the verifier shall.
+macro_rules! setting {
+    ($field:ident) => {
+        // SAFETY: the pointer comes from a live static; volatile, because the agent overwrites the static's bytes
+        // before the object is loaded.
+        unsafe { core::ptr::read_volatile(&raw const $crate::maps::settings().$field) }
+    };
+}
+pub(crate) use setting;
+
+#[inline(always)]
+pub fn settings() -> &'static Settings {
+    &SETTINGS
+}
