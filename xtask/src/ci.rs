@@ -47,16 +47,21 @@ fn kernel_object() -> Result<()> {
     run_command(Command::new(xtask).args(["ebpf", "--check"]))
 }
 
-/// Checks licences, bans and sources of all dependencies, which needs no network.
+/// Checks licences, bans and sources of all dependencies, of the kernel side too.
 fn dependencies(advisories: bool) -> Result<()> {
     if find_program("cargo-deny").is_none() {
         run_command(&mut cargo(&["install", "--locked", CARGO_DENY]))?;
     }
-    let mut check = cargo(&["deny", "--all-features", "check", "bans", "licenses", "sources"]);
-    if advisories {
-        check.arg("advisories");
-    } else {
+    if !advisories {
         eprintln!("known vulnerabilities are not checked: `cargo xtask ci --advisories` does");
     }
-    run_command(&mut check)
+    for manifest in ["Cargo.toml", "profiler-ebpf/Cargo.toml"] {
+        let mut check = cargo(&["deny", "--all-features", "--manifest-path", manifest]);
+        check.args(["--config", "deny.toml", "check", "bans", "licenses", "sources"]);
+        if advisories {
+            check.arg("advisories");
+        }
+        run_command(&mut check)?;
+    }
+    Ok(())
 }
