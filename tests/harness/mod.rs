@@ -14,7 +14,9 @@ pub mod agent;
 pub mod alertmanager;
 pub mod workload;
 pub mod browser;
+pub mod tools;
 pub mod mount;
+pub mod batch;
 
 use std::fs;
 use std::fs::File;
@@ -22,8 +24,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-
-pub use skip::Needs;
 
 /// Lines of each log that are shown when a scenario fails.
 const LOG_TAIL_LINES: usize = 60;
@@ -55,8 +55,8 @@ impl Scenario {
 /// # Panics
 ///
 /// When the scenario fails, or when it cannot run and the environment says `CI=true`.
-pub fn scenario(name: &str, needs: Needs, body: impl FnOnce(&Scenario) -> Result<()>) {
-    if let Some(why) = skip::reason(needs) {
+pub fn scenario(name: &str, body: impl FnOnce(&Scenario) -> Result<()>) {
+    if let Some(why) = skip::reason() {
         assert!(!skip::is_ci(), "skipped: {why}; in CI a skipped scenario is a failed one");
         #[expect(clippy::print_stderr, reason = "a silent pass is worse than a failure")]
         {

@@ -9,22 +9,10 @@ const CAP_SYS_ADMIN: u32 = 21;
 /// Bit of `CAP_BPF` in the capability sets.
 const CAP_BPF: u32 = 39;
 
-/// What a scenario cannot do without.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Needs {
-    /// Root, and a kernel that loads BPF programs.
-    Bpf,
-    /// The collector only.
-    Nothing,
-}
-
-/// Why the scenario cannot run here, or `None` if it can.
+/// Why scenarios cannot run here, or `None` if they can.
 #[must_use]
-pub fn reason(needs: Needs) -> Option<String> {
-    match needs {
-        Needs::Nothing => None,
-        Needs::Bpf => bpf_reason(&fs::read_to_string("/proc/self/status").unwrap_or_default()),
-    }
+pub fn reason() -> Option<String> {
+    bpf_reason(&fs::read_to_string("/proc/self/status").unwrap_or_default())
 }
 
 /// Whether this is a run in which nothing may be skipped.

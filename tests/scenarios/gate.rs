@@ -1,0 +1,83 @@
+//! The gate of a rollout: its exit code decides, and its words say why.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use harness::agent::{Agent, AgentPlace};
+use harness::binaries::Program;
+use harness::collector::{Collector, CollectorPlace};
+use harness::command::{self, Finished};
+use harness::running::Running;
+use harness::workload::Workload;
+use harness::{Scenario, scenario};
+
+const PASS: i32 = 0;
+const FAILURE: i32 = 1;
+const USAGE: i32 = 2;
+const REGRESSION: i32 = 3;
+const INCONCLUSIVE: i32 = 4;
+
+/// Samples of each version before the gate is asked: a third more of a third is clear with far fewer.
+const SAMPLES: u64 = 6000;
+
+#[test]
+fn the_gate_stops_what_is_slower_and_lets_the_rest_pass() {
+    scenario("gate", |scenario| {
+        let collector = CollectorPlace::new(scenario, "")?.start()?;
+        // Two agents stand for two hosts: each sees the same programs with samples of its own.
+        let _left = agent(scenario, &collector, "left")?;
+        let _right = agent(scenario, &collector, "right")?;
+        let _shops = release(scenario)?;
+        collector.wait_for_samples("shop", Some("v1"), 50, Duration::from_secs(40))?;
+        gate(&collector, "shop", "version=v1,host=left", "version=v2,host=left")?
+            .expect_code(INCONCLUSIVE)?
+            .expect_said(&["samples"])?;
+        for version in ["v1", "v2"] {
+            let limit = Duration::from_secs(120);
+            collector.wait_for_samples("shop", Some(version), SAMPLES, limit)?;
+        }
+
+        gate(&collector, "shop", "version=v1", "version=v2")?
+            .expect_code(REGRESSION)?
+            .expect_said(&["render_page"])?;
+        gate(&collector, "shop", "version=v1,host=left", "version=v1,host=right")?
+            .expect_code(PASS)?;
+        gate(&collector, "shop", "version=v1", "version=v9")?
+            .expect_code(FAILURE)?
+            .expect_said(&["v9"])?;
+        gate(&collector, "no-such-shop", "version=v1", "version=v2")?
+            .expect_code(FAILURE)?
+            .expect_said(&["no-such-shop"])?;
+        gate(&collector, "shop", "v1", "version=v2")?.expect_code(USAGE)?.expect_said(&["v1"])?;
+        Ok(())
+    });
+}
+
+fn agent(scenario: &Scenario, collector: &Collector, host: &str) -> Result<Agent> {
+    AgentPlace::new(scenario, &collector.place().grpc_url())?
+        .host(host)
+        .with_state(&scenario.path(host))
+        .frequency(199)
+        .start()
+}
+
+/// Two instances of each version at the same time, as in a canary release.
+fn release(scenario: &Scenario) -> Result<Vec<Running>> {
+    [("v1", "a"), ("v1", "b"), ("v2", "c"), ("v2", "d")]
+        .iter()
+        .map(|(version, instance)| {
+            let log = scenario.path(&format!("requests-{instance}.txt"));
+            let shop = Workload::new("shop")?.arg(version).arg(log.display());
+            shop.service("shop").version(version).instance(instance).start(scenario)
+        })
+        .collect()
+}
+
+fn gate(collector: &Collector, service: &str, old: &str, new: &str) -> Result<Finished> {
+    let url = collector.place().url();
+    let arguments = ["gate", "--collector", &url, "--service", service];
+    let sides = ["--baseline", old, "--candidate", new];
+    command::run(&Program::Collector.path()?, &[&arguments[..], &sides[..]].concat())?
+        .expect_no_panic()
+}
