@@ -87,10 +87,13 @@ impl Executable {
         fd_path(&self.file)
     }
 
-    /// The file.
-    #[must_use]
-    pub fn file(&self) -> &File {
-        &self.file
+    /// Reads at most `limit` bytes at an offset; fewer at the end of the file.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub fn read(&self, offset: u64, limit: u64) -> io::Result<Vec<u8>> {
+        read_bytes(&self.file, offset, limit)
     }
 }
 
@@ -175,7 +178,7 @@ pub(crate) fn open_in_root(tgid: u32, path: &[u8]) -> io::Result<File> {
 }
 
 /// Opens a file only after it is known to be a regular one: opening a device or a pipe may block or do harm.
-fn open_regular(folder: impl AsFd, path: &[u8], resolve: ResolveFlags) -> io::Result<File> {
+pub(crate) fn open_regular(folder: impl AsFd, path: &[u8], resolve: ResolveFlags) -> io::Result<File> {
     let path = std::ffi::OsStr::from_bytes(path);
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let handle = if resolve.is_empty() {
@@ -192,7 +195,7 @@ fn open_regular(folder: impl AsFd, path: &[u8], resolve: ResolveFlags) -> io::Re
 }
 
 /// Path of an open file in this process.
-pub(crate) fn fd_path(file: &impl AsRawFd) -> PathBuf {
+fn fd_path(file: &impl AsRawFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 

@@ -13,7 +13,7 @@ mod mappings;
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-pub(crate) use executable::{fd_path, open_in_root};
+pub(crate) use executable::{open_in_root, open_regular};
 pub use executable::{EXECUTABLES_MAX, Executable, FileId};
 pub use mappings::{MAPPINGS_MAX, Mapping, MappingKind, parse_mappings};
 

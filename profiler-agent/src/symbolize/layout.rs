@@ -1,0 +1,176 @@
+//! Decides what of an ELF file may be read for names, before a parser that trusts more is let at it.
+//!
+//! Files come from any container of the host. Sections that unpack to gigabytes and links to files elsewhere are found
+//! here and kept from being followed.
+
+use std::io::{self, Read};
+
+use object::elf::{
+    ELFCOMPRESS_ZLIB, ELFCOMPRESS_ZSTD, FileHeader64, PT_LOAD, SHF_COMPRESSED, SHT_NOBITS,
+    SectionHeader64,
+};
+use object::read::elf::{CompressionHeader, FileHeader, ProgramHeader, SectionHeader};
+use object::{Endianness, FileKind, elf};
+
+use crate::process::Executable;
+
+/// Largest file whose names are read; the largest browser with all debug information is near.
+const FILE_BYTES_MAX: u64 = 2 << 30;
+
+/// Bytes read of the head, with the program headers.
+const HEAD_BYTES_MAX: u64 = 64 << 10;
+
+/// Most bytes read of the table of section headers: 16,384 sections of 64 bytes.
+const SECTIONS_BYTES_MAX: u64 = 1 << 20;
+
+/// Most bytes read of the section names.
+const SECTION_NAMES_BYTES_MAX: u64 = 1 << 20;
+
+/// Most bytes that all packed sections of a file may unpack to, in memory.
+const UNPACKED_BYTES_MAX: u64 = 512 << 20;
+
+/// What may be read of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Layout {
+    /// Whether the symbol tables are harmless.
+    pub symbols: bool,
+    /// Whether the debug information is harmless and stands in the file itself.
+    pub debug: bool,
+    /// Loaded segments.
+    pub segments: Vec<Segment>,
+}
+
+/// A loaded segment of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Segment {
+    offset: u64,
+    bytes: u64,
+    address: u64,
+}
+
+impl Layout {
+    /// Reads the layout of a file; everything is forbidden for one that makes no sense.
+    pub(super) fn read(executable: &Executable) -> Self {
+        let forbidden = Self { symbols: false, debug: false, segments: Vec::new() };
+        if executable.id.size > FILE_BYTES_MAX {
+            return forbidden;
+        }
+        read_layout(executable).unwrap_or(forbidden)
+    }
+
+    /// The address that the linker gave to an offset in the file.
+    pub(super) fn address_of(&self, offset: u64) -> Option<u64> {
+        let segment = self.segments.iter().find(|segment| {
+            offset >= segment.offset && offset - segment.offset < segment.bytes
+        })?;
+        segment.address.checked_add(offset - segment.offset)
+    }
+}
+
+fn read_layout(executable: &Executable) -> Option<Layout> {
+    let head = executable.read(0, HEAD_BYTES_MAX).ok()?;
+    if !matches!(FileKind::parse(&*head), Ok(FileKind::Elf64)) {
+        return None;
+    }
+    let header = FileHeader64::<Endianness>::parse(&*head).ok()?;
+    let endian = header.endian().ok()?;
+    let segments = header.program_headers(endian, &*head).ok()?;
+    let segments = segments.iter().filter(|segment| segment.p_type(endian) == PT_LOAD);
+    let mut layout = Layout {
+        symbols: true,
+        debug: true,
+        segments: segments
+            .map(|segment| Segment {
+                offset: segment.p_offset(endian),
+                bytes: segment.p_filesz(endian),
+                address: segment.p_vaddr(endian),
+            })
+            .collect(),
+    };
+    judge_sections(executable, header, endian, &mut layout)?;
+    Some(layout)
+}
+
+/// Forbids what the sections would lead to; `None` for a table that makes no sense.
+fn judge_sections(
+    executable: &Executable,
+    header: &FileHeader64<Endianness>,
+    endian: Endianness,
+    layout: &mut Layout,
+) -> Option<()> {
+    // More than 65,279 sections are counted elsewhere; only unlinked objects have so many.
+    let count = usize::from(header.e_shnum(endian));
+    let table_bytes = 64 * count as u64;
+    if table_bytes > SECTIONS_BYTES_MAX {
+        return None;
+    }
+    let table = executable.read(header.e_shoff(endian), table_bytes).ok()?;
+    let (sections, _) =
+        object::pod::slice_from_bytes::<SectionHeader64<Endianness>>(&table, count).ok()?;
+    let names = match sections.get(usize::from(header.e_shstrndx(endian).0)) {
+        Some(names) if names.sh_size(endian) <= SECTION_NAMES_BYTES_MAX => {
+            executable.read(names.sh_offset(endian), names.sh_size(endian)).ok()?
+        }
+        _ => Vec::new(),
+    };
+    let mut room = UNPACKED_BYTES_MAX;
+    for section in sections.iter().filter(|section| section.sh_type(endian) != SHT_NOBITS) {
+        let name = section_name(&names, section.sh_name(endian));
+        let packed = section.sh_flags(endian).contains(SHF_COMPRESSED);
+        match name {
+            b".gnu_debuglink" | b".gnu_debugaltlink" | b".debug_sup" => layout.debug = false,
+            b".gnu_debugdata" if unpacked_xz(executable, section, endian, &mut room).is_none() => {
+                layout.symbols = false;
+                layout.debug = false;
+            }
+            _ if packed && unpacked(executable, section, endian, &mut room).is_none() => {
+                layout.debug = false;
+                layout.symbols &= name.starts_with(b".debug_");
+            }
+            _ => {}
+        }
+    }
+    Some(())
+}
+
+fn section_name(names: &[u8], start: u32) -> &[u8] {
+    let name = names.get(start as usize..).unwrap_or_default();
+    name.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+/// Unpacks a section into nothing, to see that it fits into the room that is left.
+fn unpacked(
+    executable: &Executable,
+    section: &SectionHeader64<Endianness>,
+    endian: Endianness,
+    room: &mut u64,
+) -> Option<()> {
+    let bytes = executable.read(section.sh_offset(endian), section.sh_size(endian)).ok()?;
+    let (header, packed) =
+        object::pod::from_bytes::<elf::CompressionHeader64<Endianness>>(&bytes).ok()?;
+    if header.ch_size(endian) > *room {
+        return None;
+    }
+    match header.ch_type(endian) {
+        ELFCOMPRESS_ZLIB => drain(flate2::read::ZlibDecoder::new(packed), room),
+        ELFCOMPRESS_ZSTD => drain(zstd::stream::Decoder::with_buffer(packed).ok()?, room),
+        _ => None,
+    }
+}
+
+/// The same for the small symbol table that some distributions pack with xz.
+fn unpacked_xz(
+    executable: &Executable,
+    section: &SectionHeader64<Endianness>,
+    endian: Endianness,
+    room: &mut u64,
+) -> Option<()> {
+    let bytes = executable.read(section.sh_offset(endian), section.sh_size(endian)).ok()?;
+    drain(xz2::read::XzDecoder::new(&*bytes), room)
+}
+
+fn drain(unpacked: impl Read, room: &mut u64) -> Option<()> {
+    let count = io::copy(&mut unpacked.take(*room + 1), &mut io::sink()).ok()?;
+    *room = room.checked_sub(count)?;
+    Some(())
+}

@@ -1,0 +1,164 @@
+//! Names of addresses in executables and libraries, from their symbol tables and debug information.
+
+use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use blazesym::symbolize::source::{Elf, Source};
+use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
+use profiler_common::profile::{Frame, FrameKind};
+use rustix::fs::{CWD, ResolveFlags};
+
+use super::Options;
+use super::demangle::demangled;
+use super::layout::Layout;
+use crate::process::Executable;
+
+/// Most files parsed at once; each takes a few open files and the memory of its indices.
+const FILES_MAX: usize = 96;
+
+/// Most bytes of files parsed at once. They are mapped, and their indices take about a tenth.
+const FILES_BYTES_MAX: u64 = 4 << 30;
+
+/// Where packages and administrators put debug information by build id.
+const DEBUG_FOLDER: &str = "/usr/lib/debug/.build-id";
+
+/// Names addresses of ELF files.
+#[derive(Debug)]
+pub(super) struct NativeNames {
+    options: Options,
+    parser: Symbolizer,
+    files: HashMap<u64, Known>,
+    bytes: u64,
+}
+
+/// A file that was met, held open while the parser may come back to it.
+#[derive(Debug)]
+struct Known {
+    executable: Arc<Executable>,
+    debug_file: Option<Executable>,
+    layout: Layout,
+}
+
+impl NativeNames {
+    pub(super) fn new(options: Options) -> Self {
+        Self { options, parser: parser(options), files: HashMap::new(), bytes: 0 }
+    }
+
+    /// Finds the functions at an offset of a file, outermost first; empty when there is no name.
+    pub(super) fn find(&mut self, executable: &Arc<Executable>, offset: u64) -> Vec<Frame> {
+        if !self.files.contains_key(&executable.serial) {
+            self.learn(executable);
+        }
+        let Some(known) = self.files.get(&executable.serial) else { return Vec::new() };
+        if !known.layout.symbols {
+            return Vec::new();
+        }
+        // The parser is careful, but the file may come from anybody: what it trips over loses its names, not the agent.
+        let found = catch_unwind(AssertUnwindSafe(|| known.look_up(&self.parser, offset)));
+        match found {
+            Ok(symbol) => symbol.map(|symbol| self.frames(executable, &symbol)).unwrap_or_default(),
+            Err(_panic) => {
+                tracing::warn!(module = &*executable.module, "an executable cannot be parsed");
+                self.parser = parser(self.options);
+                if let Some(known) = self.files.get_mut(&executable.serial) {
+                    known.layout.symbols = false;
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    /// Decides how a file is read.
+    fn learn(&mut self, executable: &Arc<Executable>) {
+        if self.files.len() >= FILES_MAX || self.bytes > FILES_BYTES_MAX {
+            self.parser = parser(self.options);
+            self.files.clear();
+            self.bytes = 0;
+        }
+        let layout = Layout::read(executable);
+        let debug_file = if layout.symbols { open_debug_file(&executable.build_id) } else { None };
+        self.bytes = self.bytes.saturating_add(executable.id.size);
+        self.files.insert(
+            executable.serial,
+            Known { executable: Arc::clone(executable), debug_file, layout },
+        );
+    }
+
+    /// The function and what is inlined into it, outermost first.
+    fn frames(&self, executable: &Executable, symbol: &Sym<'static>) -> Vec<Frame> {
+        let frame = |kind, name: &str, code: Option<&CodeInfo<'_>>| {
+            let code = code.filter(|_| self.options.lines);
+            Frame {
+                kind,
+                function: demangled(name),
+                module: executable.module.as_ref().to_owned(),
+                file: code.map(|code| code.to_path().to_string_lossy().into()).unwrap_or_default(),
+                line: code.and_then(|code| code.line).unwrap_or(0),
+                build_id: String::new(),
+            }
+        };
+        let outer = frame(FrameKind::Native, &symbol.name, symbol.code_info.as_deref());
+        let inlined = symbol.inlined.iter().map(|inlined| {
+            frame(FrameKind::Inlined, &inlined.name, inlined.code_info.as_ref())
+        });
+        std::iter::once(outer).chain(inlined).collect()
+    }
+}
+
+impl Known {
+    fn look_up(&self, parser: &Symbolizer, offset: u64) -> Option<Sym<'static>> {
+        if let Some(debug_file) = &self.debug_file {
+            let found = self.layout.address_of(offset).and_then(|address| {
+                named(parser, &debug_file.path(), true, Input::VirtOffset(address))
+            });
+            if found.is_some() {
+                return found;
+            }
+        }
+        let path = self.executable.path();
+        let with_debug = self
+            .layout
+            .debug
+            .then(|| named(parser, &path, true, Input::FileOffset(offset)))
+            .flatten();
+        // Damaged debug information must not cost the symbols.
+        with_debug.or_else(|| named(parser, &path, false, Input::FileOffset(offset)))
+    }
+}
+
+fn named(parser: &Symbolizer, path: &Path, debug: bool, input: Input<u64>) -> Option<Sym<'static>> {
+    let mut elf = Elf::new(path);
+    elf.debug_syms = debug;
+    match parser.symbolize_single(&Source::Elf(elf), input) {
+        Ok(Symbolized::Sym(symbol)) => Some(symbol.into_owned()),
+        Ok(Symbolized::Unknown(_)) | Err(_) => None,
+    }
+}
+
+fn parser(options: Options) -> Symbolizer {
+    // Names are demangled here, with a limit on their length.
+    Symbolizer::builder()
+        .enable_code_info(options.lines || options.inlined)
+        .enable_inlined_fns(options.inlined)
+        .enable_demangling(false)
+        .build()
+}
+
+/// Opens the separate debug information of a build, if this host has it.
+fn open_debug_file(build_id: &str) -> Option<Executable> {
+    let (folder, rest) = build_id.split_at_checked(2)?;
+    if rest.is_empty() {
+        return None;
+    }
+    let path = Path::new(DEBUG_FOLDER).join(folder).join(format!("{rest}.debug"));
+    let file = open_regular(&path).ok()?;
+    // A file of another build would give wrong names.
+    Executable::new(file, "debug").ok().filter(|debug| debug.build_id == build_id)
+}
+
+fn open_regular(path: &Path) -> std::io::Result<std::fs::File> {
+    crate::process::open_regular(CWD, path.as_os_str().as_bytes(), ResolveFlags::empty())
+}
