@@ -1,0 +1,301 @@
+//! Answers questions: finds the series of a selection, reads their blocks, names their stacks.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use profiler_common::profile::{Frame, Profile};
+use rusqlite::{Connection, params};
+
+use super::block::{Content, Unpacker};
+use super::dictionary::Names;
+use super::{Sqlite, failed, signed, unsigned};
+use crate::store::{
+    Selection, SeriesPoint, ServiceEntry, StoreError, TimeRange, UnitWindow, VersionEntry,
+};
+
+/// Most rows of units and windows in one answer: a day of minutes of 70 units.
+const UNIT_WINDOWS_MAX: usize = 100_000;
+
+/// Most (window, unit, stack) counts in one answer; 10 million take about 300 MB.
+const COUNTS_MAX: usize = 10_000_000;
+
+/// Most points of a series: more than any screen shows.
+const POINTS_MAX: usize = 100_000;
+
+/// Who ran; in the order of an answer within a window.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Runner {
+    host: String,
+    unit: String,
+    version: String,
+}
+
+#[derive(Default)]
+struct Row {
+    cpu_ns: u64,
+    content: Content,
+}
+
+impl Sqlite {
+    pub(in crate::store) fn unit_windows(
+        &self,
+        selection: &Selection,
+        range: TimeRange,
+        window_ns: u64,
+    ) -> Result<Vec<UnitWindow>, StoreError> {
+        let window_ns = window_ns.max(1);
+        let read = failed("read profiles");
+        let reader = self.readers.take()?;
+        let mut rows: BTreeMap<(u64, Runner), Row> = BTreeMap::new();
+        let mut unpacker = Unpacker::new()?;
+        let mut counts = 0;
+        for (id, runner) in find_series(&reader, selection)? {
+            let mut find = reader
+                .prepare_cached(
+                    "SELECT start_unix_ns, cpu_ns, data FROM block WHERE series = ?1 \
+                     AND start_unix_ns >= ?2 AND start_unix_ns < ?3 ORDER BY start_unix_ns",
+                )
+                .map_err(read)?;
+            let mut blocks = find
+                .query(params![id, signed(range.start_unix_ns), signed(range.end_unix_ns)])
+                .map_err(read)?;
+            while let Some(block) = blocks.next().map_err(read)? {
+                let start = unsigned(block.get(0).map_err(read)?) / window_ns * window_ns;
+                let row = rows.entry((start, runner.clone())).or_default();
+                let cpu_ns: i64 = block.get(1).map_err(read)?;
+                row.cpu_ns = row.cpu_ns.saturating_add(unsigned(cpu_ns));
+                let data = block.get_ref(2).map_err(read)?.as_blob();
+                let data = data.map_err(|_text| StoreError::Damaged("a block is not a blob"))?;
+                let before = row.content.stacks.len();
+                unpacker.unpack_into(data, &mut row.content)?;
+                counts += row.content.stacks.len() - before;
+                limit(rows.len(), UNIT_WINDOWS_MAX, "windows of units")?;
+                limit(counts, COUNTS_MAX, "stack counts")?;
+            }
+        }
+        let mut namer = Namer { names: &self.names, connection: &reader, stacks: HashMap::new() };
+        rows.into_iter()
+            .map(|((start, runner), row)| {
+                let Runner { host, unit, version } = runner;
+                Ok(UnitWindow {
+                    host,
+                    unit,
+                    version,
+                    start_unix_ns: start,
+                    cpu_ns: row.cpu_ns,
+                    profile: namer.profile(&row.content.stacks)?,
+                    syscalls: row.content.syscalls.into_values().collect(),
+                })
+            })
+            .collect()
+    }
+
+    pub(in crate::store) fn series(
+        &self,
+        selection: &Selection,
+        range: TimeRange,
+        step_ns: u64,
+    ) -> Result<Vec<SeriesPoint>, StoreError> {
+        let step_ns = step_ns.max(1);
+        let read = failed("read a series");
+        let reader = self.readers.take()?;
+        let mut points: BTreeMap<(u64, String), (u64, u64)> = BTreeMap::new();
+        for (id, runner) in find_series(&reader, selection)? {
+            let mut find = reader
+                .prepare_cached(
+                    "SELECT start_unix_ns, samples, cpu_ns FROM block WHERE series = ?1 \
+                     AND start_unix_ns >= ?2 AND start_unix_ns < ?3",
+                )
+                .map_err(read)?;
+            let mut blocks = find
+                .query(params![id, signed(range.start_unix_ns), signed(range.end_unix_ns)])
+                .map_err(read)?;
+            while let Some(block) = blocks.next().map_err(read)? {
+                let start = unsigned(block.get(0).map_err(read)?) / step_ns * step_ns;
+                let point = points.entry((start, runner.version.clone())).or_default();
+                point.0 = point.0.saturating_add(unsigned(block.get(1).map_err(read)?));
+                point.1 = point.1.saturating_add(unsigned(block.get(2).map_err(read)?));
+                limit(points.len(), POINTS_MAX, "points")?;
+            }
+        }
+        Ok(points
+            .into_iter()
+            .map(|((start_unix_ns, version), (samples, cpu_ns))| SeriesPoint {
+                start_unix_ns,
+                version,
+                samples,
+                cpu_ns,
+            })
+            .collect())
+    }
+
+    pub(in crate::store) fn catalog(
+        &self,
+        range: TimeRange,
+    ) -> Result<Vec<ServiceEntry>, StoreError> {
+        let read = failed("read the catalog");
+        let reader = self.readers.take()?;
+        // Sums of CPU time are split, because SQLite's numbers end at 292 years and a fleet's need not.
+        let mut find = reader
+            .prepare_cached(
+                "SELECT s.service, s.version, s.host, s.unit, sum(b.samples), \
+                 sum(b.cpu_ns >> 32), sum(b.cpu_ns & 4294967295), \
+                 min(b.start_unix_ns), max(b.end_unix_ns) \
+                 FROM series s CROSS JOIN block b ON b.series = s.id \
+                 WHERE b.start_unix_ns >= ?1 AND b.start_unix_ns < ?2 GROUP BY s.id",
+            )
+            .map_err(read)?;
+        let mut rows = find
+            .query(params![signed(range.start_unix_ns), signed(range.end_unix_ns)])
+            .map_err(read)?;
+        let mut services: BTreeMap<String, Service> = BTreeMap::new();
+        while let Some(row) = rows.next().map_err(read)? {
+            let service = services.entry(row.get(0).map_err(read)?).or_default();
+            service.add(row).map_err(read)?;
+        }
+        let mut entries: Vec<ServiceEntry> =
+            services.into_iter().map(|(name, service)| service.into_entry(name)).collect();
+        entries.sort_by_key(|entry| std::cmp::Reverse(entry.cpu_ns));
+        Ok(entries)
+    }
+}
+
+/// Series that a selection matches, and who ran in each.
+fn find_series(
+    connection: &Connection,
+    selection: &Selection,
+) -> Result<Vec<(i64, Runner)>, StoreError> {
+    let read = failed("find series");
+    let mut find = connection
+        .prepare_cached("SELECT id, host, unit, version, labels FROM series WHERE service = ?1")
+        .map_err(read)?;
+    let mut rows = find.query([&selection.service]).map_err(read)?;
+    let mut series = Vec::new();
+    while let Some(row) = rows.next().map_err(read)? {
+        let runner = Runner {
+            host: row.get(1).map_err(read)?,
+            unit: row.get(2).map_err(read)?,
+            version: row.get(3).map_err(read)?,
+        };
+        let labels: String = row.get(4).map_err(read)?;
+        if matches(selection, &runner, &labels)? {
+            series.push((row.get(0).map_err(read)?, runner));
+        }
+    }
+    Ok(series)
+}
+
+fn matches(selection: &Selection, runner: &Runner, labels: &str) -> Result<bool, StoreError> {
+    let mut parsed: Option<HashMap<String, String>> = None;
+    for (key, value) in &selection.labels {
+        let is_equal = match key.as_str() {
+            "version" => runner.version == *value,
+            "host" => runner.host == *value,
+            "unit" => runner.unit == *value,
+            "service" => selection.service == *value,
+            _ => {
+                let labels = match &mut parsed {
+                    Some(labels) => labels,
+                    None => parsed.insert(serde_json::from_str(labels).map_err(|_damaged| {
+                        StoreError::Damaged("labels of a series cannot be decoded")
+                    })?),
+                };
+                labels.get(key) == Some(value)
+            }
+        };
+        if !is_equal {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Names stacks; looks each one up once per question.
+struct Namer<'n> {
+    names: &'n Names,
+    connection: &'n Connection,
+    stacks: HashMap<i64, Arc<[Arc<Frame>]>>,
+}
+
+impl Namer<'_> {
+    fn profile(&mut self, stacks: &BTreeMap<i64, u64>) -> Result<Profile, StoreError> {
+        let mut profile = Profile::default();
+        for (id, count) in stacks {
+            let frames = match self.stacks.get(id) {
+                Some(frames) => frames,
+                None => {
+                    let frames = self
+                        .names
+                        .stack(self.connection, *id)?
+                        .iter()
+                        .map(|frame| self.names.frame(self.connection, *frame))
+                        .collect::<Result<_, _>>()?;
+                    self.stacks.entry(*id).or_insert(frames)
+                }
+            };
+            profile.add(frames.iter().map(|frame| &**frame), *count);
+        }
+        Ok(profile)
+    }
+}
+
+#[derive(Default)]
+struct Service {
+    samples: u64,
+    cpu_ns: u64,
+    versions: BTreeMap<String, VersionEntry>,
+}
+
+impl Service {
+    /// Adds a row of the catalog's query.
+    fn add(&mut self, row: &rusqlite::Row<'_>) -> rusqlite::Result<()> {
+        let version: String = row.get(1)?;
+        let samples = unsigned(row.get(4)?);
+        let high: i64 = row.get(5)?;
+        let low: i64 = row.get(6)?;
+        let cpu_ns = (i128::from(high) << 32) + i128::from(low);
+        let start = unsigned(row.get(7)?);
+        let end = unsigned(row.get(8)?);
+        self.samples = self.samples.saturating_add(samples);
+        self.cpu_ns = self.cpu_ns.saturating_add(u64::try_from(cpu_ns).unwrap_or(u64::MAX));
+        let entry = self.versions.entry(version).or_insert_with_key(|version| VersionEntry {
+            version: version.clone(),
+            first_seen_unix_ns: start,
+            last_seen_unix_ns: end,
+            samples: 0,
+            hosts: Vec::new(),
+            units: Vec::new(),
+        });
+        entry.first_seen_unix_ns = entry.first_seen_unix_ns.min(start);
+        entry.last_seen_unix_ns = entry.last_seen_unix_ns.max(end);
+        entry.samples = entry.samples.saturating_add(samples);
+        entry.hosts.push(row.get(2)?);
+        entry.units.push(row.get(3)?);
+        Ok(())
+    }
+
+    fn into_entry(self, service: String) -> ServiceEntry {
+        let mut versions: Vec<VersionEntry> = self.versions.into_values().collect();
+        for version in &mut versions {
+            version.hosts.sort_unstable();
+            version.hosts.dedup();
+            version.units.sort_unstable();
+            version.units.dedup();
+        }
+        versions.sort_by_key(|version| std::cmp::Reverse(version.last_seen_unix_ns));
+        let first = versions.iter().map(|version| version.first_seen_unix_ns).min();
+        let last = versions.iter().map(|version| version.last_seen_unix_ns).max();
+        ServiceEntry {
+            service,
+            samples: self.samples,
+            cpu_ns: self.cpu_ns,
+            first_seen_unix_ns: first.unwrap_or_default(),
+            last_seen_unix_ns: last.unwrap_or_default(),
+            versions,
+        }
+    }
+}
+
+fn limit(count: usize, limit: usize, what: &'static str) -> Result<(), StoreError> {
+    if count > limit { Err(StoreError::TooLarge { what, limit }) } else { Ok(()) }
+}

@@ -1,0 +1,110 @@
+//! Deletes what is past retention, in steps short enough that ingest goes on beside it.
+
+use rusqlite::{Connection, params};
+
+use super::writer::Core;
+use super::{Sqlite, failed, signed, write};
+use crate::store::{Retained, StoreError};
+
+const DELETE: &str = "delete what is past retention";
+
+/// Most rows deleted in one transaction: a few milliseconds each.
+const STEP_ROWS_MAX: u32 = 1000;
+
+/// Most dictionary rows looked at in one transaction.
+const STEP_SCANNED_MAX: i64 = 10_000;
+
+/// Most pages given back to the file system in one run: 1 GiB.
+const FREED_PAGES_MAX: u32 = 1 << 18;
+
+impl Sqlite {
+    pub(in crate::store) fn retain(&self, before_unix_ns: u64) -> Result<Retained, StoreError> {
+        let before = signed(before_unix_ns);
+        // From here on the writer keeps no block that this run could miss.
+        let series = self.writer.change(DELETE, |core| {
+            core.floor_unix_ns = core.floor_unix_ns.max(before_unix_ns);
+            series_ids(&core.connection)
+        })?;
+        let mut retained = Retained::default();
+        for id in series {
+            retained.blocks += self.delete_in_steps(
+                "DELETE FROM block WHERE id IN (SELECT id FROM block WHERE series = ?1 \
+                 AND start_unix_ns < ?2 AND end_unix_ns <= ?2 LIMIT ?3)",
+                id,
+                before,
+            )?;
+        }
+        self.delete_in_steps(
+            "DELETE FROM batch WHERE (agent, epoch, sequence) IN (SELECT agent, epoch, sequence \
+             FROM batch WHERE end_unix_ns <= ?2 LIMIT ?3) AND ?1 = 0",
+            0,
+            before,
+        )?;
+        let day = write::day_of(before_unix_ns);
+        retained.stacks = self.delete_unused("stack", day)?;
+        self.delete_unused("frame", day)?;
+        self.writer.change(DELETE, |core| {
+            let delete = "DELETE FROM series WHERE NOT EXISTS \
+                 (SELECT 1 FROM block WHERE block.series = series.id); \
+                 DELETE FROM agent WHERE NOT EXISTS \
+                 (SELECT 1 FROM batch WHERE batch.agent = agent.id)";
+            core.connection.execute_batch(delete).map_err(failed(DELETE))
+        })?;
+        self.writer.give_back(FREED_PAGES_MAX)?;
+        Ok(retained)
+    }
+
+    fn delete_in_steps(&self, sql: &str, id: i64, before: i64) -> Result<u64, StoreError> {
+        let mut deleted = 0;
+        loop {
+            let step = self.writer.change(DELETE, |core| {
+                core.connection
+                    .prepare_cached(sql)
+                    .and_then(|mut delete| delete.execute(params![id, before, STEP_ROWS_MAX]))
+                    .map_err(failed(DELETE))
+            })?;
+            deleted += step as u64;
+            if step < STEP_ROWS_MAX as usize {
+                return Ok(deleted);
+            }
+        }
+    }
+
+    /// Deletes the rows of a dictionary that no window kept after `day` needs.
+    fn delete_unused(&self, table: &str, day: i64) -> Result<u64, StoreError> {
+        let last: i64 = self.writer.change(DELETE, |core| {
+            let sql = format!("SELECT coalesce(max(id), 0) FROM {table}");
+            core.connection.query_row(&sql, [], |row| row.get(0)).map_err(failed(DELETE))
+        })?;
+        let sql = format!("DELETE FROM {table} WHERE id > ?1 AND id <= ?2 AND used_day < ?3");
+        let mut deleted = 0;
+        let mut from = 0;
+        while from < last {
+            let to = from.saturating_add(STEP_SCANNED_MAX);
+            deleted += self.writer.change(DELETE, |core| {
+                delete_range(core, &sql, [from, to, day])
+            })?;
+            from = to;
+        }
+        Ok(deleted)
+    }
+}
+
+fn delete_range(core: &mut Core, sql: &str, range: [i64; 3]) -> Result<u64, StoreError> {
+    let deleted = core
+        .connection
+        .prepare_cached(sql)
+        .and_then(|mut delete| delete.execute(range))
+        .map_err(failed(DELETE))?;
+    if deleted > 0 {
+        core.dictionary.forget_all();
+    }
+    Ok(deleted as u64)
+}
+
+fn series_ids(connection: &Connection) -> Result<Vec<i64>, StoreError> {
+    connection
+        .prepare_cached("SELECT id FROM series")
+        .and_then(|mut find| find.query_map([], |row| row.get(0))?.collect())
+        .map_err(failed(DELETE))
+}
