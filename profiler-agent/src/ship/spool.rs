@@ -1,0 +1,467 @@
+//! Batches that are not yet acknowledged: one file each, bounded in bytes, oldest dropped first.
+//!
+//! A file is written beside its name, synced and renamed, so that a name always stands for a whole batch. What cannot
+//! be written (a full disk) waits in memory, bounded as well. The spool knows no samples: it says which batches it gave
+//! up, and the caller keeps the books.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use profiler_common::wire::BATCH_BYTES_MAX;
+use thiserror::Error;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::accounting::BatchKey;
+use super::reason;
+
+/// Most files in the folder, so that reading it stays quick: at one batch every 10 s a day and a half.
+pub const FILES_MAX: usize = 16_384;
+
+/// Most bytes of batches that wait in memory while the disk takes none: an hour of a small host.
+pub const MEMORY_BYTES_MAX: u64 = 32 << 20;
+
+/// Damaged files that are kept for inspection.
+const DAMAGED_FILES_MAX: usize = 8;
+
+const MAGIC: &[u8; 8] = b"FWBATCH1";
+const HEADER_BYTES: usize = MAGIC.len() + 16;
+const FOLDER_DAMAGED: &str = "damaged";
+
+/// zstd's own default; higher levels save a few percent at several times the cost.
+const COMPRESSION_LEVEL: i32 = 3;
+
+/// Why a spooled batch cannot be read back.
+#[derive(Debug, Error)]
+pub enum SpoolError {
+    /// The file is not what was written.
+    #[error("batch file is damaged: {0}")]
+    Damaged(&'static str),
+    /// The file system failed.
+    #[error("failed to read a spooled batch")]
+    Io(#[from] io::Error),
+}
+
+/// A batch that had to be given up, and why: the reason is one of the names in the metric of lost samples.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dropped {
+    /// The batch.
+    pub key: BatchKey,
+    /// `spool_full`, `disk_full` or `disk_failed`.
+    pub reason: &'static str,
+}
+
+/// Where a batch lies, and how large it is there.
+#[derive(Debug)]
+enum Place {
+    Disk { path: PathBuf, bytes: u64 },
+    Memory { file: Vec<u8>, samples: u64 },
+}
+
+/// A bounded folder of batches.
+#[derive(Debug)]
+pub struct Spool {
+    folder: PathBuf,
+    bytes_max: u64,
+    batches: BTreeMap<BatchKey, Place>,
+    disk_bytes: u64,
+    memory_bytes: u64,
+    /// Why the disk took no batch the last time, while any waits in memory.
+    disk_reason: &'static str,
+}
+
+/// A batch found in the folder at start, with the number of samples that its name carries.
+pub type Found = (BatchKey, u64);
+
+impl Spool {
+    /// Opens the folder, makes it when missing, and lists what an earlier process left there.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be made, read or written to.
+    pub fn open(folder: &Path, bytes_max: u64) -> io::Result<(Self, Vec<Found>)> {
+        fs::create_dir_all(folder.join(FOLDER_DAMAGED))?;
+        let mut spool = Self {
+            folder: folder.to_owned(),
+            bytes_max,
+            batches: BTreeMap::new(),
+            disk_bytes: 0,
+            memory_bytes: 0,
+            disk_reason: reason::DISK_FULL,
+        };
+        let mut found = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|ending| ending == "tmp") {
+                // Left by a crash in the middle of a write: the batch is in no folder listing yet.
+                fs::remove_file(&path)?;
+            } else if let Some((key, samples)) = parse_name(&path) {
+                let bytes = fs::metadata(&path)?.len();
+                spool.disk_bytes += bytes;
+                spool.batches.insert(key, Place::Disk { path, bytes });
+                found.push((key, samples));
+            }
+        }
+        found.sort_unstable();
+        Ok((spool, found))
+    }
+
+    /// Keeps a batch and returns those that had to go for it: the oldest ones, or itself when it alone is too large.
+    pub fn keep(&mut self, key: BatchKey, samples: u64, encoded: &[u8]) -> Vec<Dropped> {
+        self.move_memory_to_disk();
+        let file = seal(encoded);
+        let bytes = file.len() as u64;
+        let place = match self.write(key, samples, &file) {
+            Ok(path) => {
+                self.disk_bytes += bytes;
+                Place::Disk { path, bytes }
+            }
+            Err(error) => {
+                self.disk_reason = reason_of(&error);
+                tracing::warn!(
+                    error = %error, folder = %self.folder.display(),
+                    "failed to write a batch to the spool; it waits in memory"
+                );
+                self.memory_bytes += bytes;
+                Place::Memory { file, samples }
+            }
+        };
+        self.batches.insert(key, place);
+        self.enforce_limits()
+    }
+
+    /// The oldest batch.
+    #[must_use]
+    pub fn oldest(&self) -> Option<BatchKey> {
+        self.batches.first_key_value().map(|(key, _)| *key)
+    }
+
+    /// Reads a batch back as it was given to [`keep`](Self::keep).
+    ///
+    /// # Errors
+    ///
+    /// When the file is damaged or cannot be read; [`set_aside`](Self::set_aside) takes it out of the way.
+    pub fn read(&self, key: BatchKey) -> Result<Vec<u8>, SpoolError> {
+        match self.batches.get(&key) {
+            Some(Place::Disk { path, bytes }) => {
+                // Files are made by us, but a disk may return anything: the size is bounded before it is read.
+                if *bytes > (HEADER_BYTES + zstd::zstd_safe::compress_bound(BATCH_BYTES_MAX)) as u64
+                {
+                    return Err(SpoolError::Damaged("it is larger than any batch"));
+                }
+                unseal(&fs::read(path)?)
+            }
+            Some(Place::Memory { file, .. }) => unseal(file),
+            None => Err(SpoolError::Damaged("it is not in the spool")),
+        }
+    }
+
+    /// Removes a batch that is settled.
+    pub fn remove(&mut self, key: BatchKey) {
+        if let Some(path) = self.forget(key)
+            && let Err(error) = fs::remove_file(&path)
+        {
+            tracing::warn!(error = %error, path = %path.display(), "failed to remove a settled batch");
+        }
+    }
+
+    /// Moves a damaged batch out of the way, and keeps the last few such for inspection.
+    pub fn set_aside(&mut self, key: BatchKey) {
+        let Some(path) = self.forget(key) else { return };
+        let damaged = self.folder.join(FOLDER_DAMAGED);
+        let target = damaged.join(path.file_name().unwrap_or_default());
+        if fs::rename(&path, &target).is_err() {
+            // Read again and again it would stop all that lies behind it.
+            let _gone_or_unremovable = fs::remove_file(&path);
+        }
+        let mut kept: Vec<PathBuf> = fs::read_dir(&damaged)
+            .map(|entries| entries.filter_map(Result::ok).map(|entry| entry.path()).collect())
+            .unwrap_or_default();
+        kept.sort_unstable();
+        let excess = kept.len().saturating_sub(DAMAGED_FILES_MAX);
+        for path in kept.drain(..excess) {
+            let _gone_or_unremovable = fs::remove_file(path);
+        }
+    }
+
+    /// Bytes on disk and in memory.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.disk_bytes + self.memory_bytes
+    }
+
+    /// Number of batches.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.batches.len()
+    }
+
+    /// Whether there is no batch.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
+
+    /// Whether a batch lies here.
+    #[must_use]
+    pub fn contains(&self, key: BatchKey) -> bool {
+        self.batches.contains_key(&key)
+    }
+
+    /// Takes a batch out of the list; returns its file when it has one.
+    fn forget(&mut self, key: BatchKey) -> Option<PathBuf> {
+        match self.batches.remove(&key)? {
+            Place::Disk { path, bytes } => {
+                self.disk_bytes -= bytes;
+                Some(path)
+            }
+            Place::Memory { file, .. } => {
+                self.memory_bytes -= file.len() as u64;
+                None
+            }
+        }
+    }
+
+    fn enforce_limits(&mut self) -> Vec<Dropped> {
+        let mut dropped = Vec::new();
+        while self.disk_bytes > self.bytes_max || self.batches.len() > FILES_MAX {
+            let Some(key) = self.oldest() else { break };
+            self.remove(key);
+            dropped.push(Dropped { key, reason: reason::SPOOL_FULL });
+        }
+        while self.memory_bytes > MEMORY_BYTES_MAX.min(self.bytes_max) {
+            let in_memory = |(key, place): (&BatchKey, &Place)| {
+                matches!(place, Place::Memory { .. }).then_some(*key)
+            };
+            let Some(key) = self.batches.iter().find_map(in_memory) else { break };
+            self.remove(key);
+            dropped.push(Dropped { key, reason: self.disk_reason });
+        }
+        dropped
+    }
+
+    /// What waits in memory goes to disk as soon as that takes it, so that it survives a restart.
+    fn move_memory_to_disk(&mut self) {
+        if self.memory_bytes == 0 {
+            return;
+        }
+        let waiting: Vec<BatchKey> = self
+            .batches
+            .iter()
+            .filter(|(_, place)| matches!(place, Place::Memory { .. }))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in waiting {
+            let Some(Place::Memory { file, samples }) = self.batches.get(&key) else { continue };
+            let Ok(path) = self.write(key, *samples, file) else { return };
+            let bytes = file.len() as u64;
+            self.memory_bytes -= bytes;
+            self.disk_bytes += bytes;
+            self.batches.insert(key, Place::Disk { path, bytes });
+        }
+    }
+
+    fn write(&self, key: BatchKey, samples: u64, file: &[u8]) -> io::Result<PathBuf> {
+        let name = format!("{:020}-{:010}-{samples}.batch", key.epoch, key.sequence);
+        let path = self.folder.join(name);
+        write_durably(&path, file)?;
+        Ok(path)
+    }
+}
+
+/// Replaces a file whole: writes beside it, syncs, renames, and syncs the folder.
+///
+/// # Errors
+///
+/// When any step fails; what was there before is still there then.
+pub fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let beside = path.with_extension("tmp");
+    let written = File::create(&beside).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    if let Err(error) = written.and_then(|()| fs::rename(&beside, path)) {
+        let _half_written = fs::remove_file(&beside);
+        return Err(error);
+    }
+    match path.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+fn reason_of(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => reason::DISK_FULL,
+        _ => reason::DISK_FAILED,
+    }
+}
+
+fn seal(encoded: &[u8]) -> Vec<u8> {
+    let payload = zstd::bulk::compress(encoded, COMPRESSION_LEVEL)
+        .expect("compression into a buffer of the bound's size cannot fail");
+    let mut file = Vec::with_capacity(HEADER_BYTES + payload.len());
+    file.extend_from_slice(MAGIC);
+    file.extend_from_slice(&(payload.len() as u64).to_le_bytes());
+    file.extend_from_slice(&xxh3_64(&payload).to_le_bytes());
+    file.extend_from_slice(&payload);
+    file
+}
+
+fn unseal(file: &[u8]) -> Result<Vec<u8>, SpoolError> {
+    let rest = file.strip_prefix(MAGIC).ok_or(SpoolError::Damaged("it has no header"))?;
+    let (length, rest) = rest.split_first_chunk().ok_or(SpoolError::Damaged("it has no length"))?;
+    let (sum, payload) = rest.split_first_chunk().ok_or(SpoolError::Damaged("it has no checksum"))?;
+    if u64::from_le_bytes(*length) != payload.len() as u64 {
+        return Err(SpoolError::Damaged("its length is wrong"));
+    }
+    if u64::from_le_bytes(*sum) != xxh3_64(payload) {
+        return Err(SpoolError::Damaged("its checksum is wrong"));
+    }
+    zstd::bulk::decompress(payload, BATCH_BYTES_MAX)
+        .map_err(|_inner| SpoolError::Damaged("it does not decompress"))
+}
+
+/// Reads `EPOCH-SEQUENCE-SAMPLES.batch`.
+fn parse_name(path: &Path) -> Option<Found> {
+    let name = path.file_name()?.to_str()?.strip_suffix(".batch")?;
+    let mut parts = name.splitn(3, '-').map(|part| part.parse::<u64>().ok());
+    let (epoch, sequence, samples) = (parts.next()??, parts.next()??, parts.next()??);
+    Some((BatchKey { epoch, sequence }, samples))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn key(sequence: u64) -> BatchKey {
+        BatchKey { epoch: 7, sequence }
+    }
+
+    /// Bytes that do not compress, so that sizes are known.
+    fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+        (0..bytes as u64).map(|i| (xxh3_64(&(seed << 32 | i).to_le_bytes()) & 0xff) as u8).collect()
+    }
+
+    fn first_file(folder: &Path) -> PathBuf {
+        let mut files: Vec<PathBuf> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.is_file())
+            .collect();
+        files.sort();
+        files.remove(0)
+    }
+
+    #[test]
+    fn a_full_spool_drops_the_oldest() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut spool, _) = Spool::open(folder.path(), 10_000).unwrap();
+        for sequence in 1..=3 {
+            assert_eq!(spool.keep(key(sequence), 5, &noise(sequence, 3_000)), []);
+        }
+        assert_eq!(
+            spool.keep(key(4), 5, &noise(4, 3_000)),
+            [Dropped { key: key(1), reason: "spool_full" }]
+        );
+        assert_eq!(spool.oldest(), Some(key(2)));
+        assert!(spool.bytes() <= 10_000);
+    }
+
+    #[test]
+    fn a_batch_larger_than_the_spool_is_dropped_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut spool, _) = Spool::open(folder.path(), 1_000).unwrap();
+        let dropped = spool.keep(key(1), 5, &noise(1, 3_000));
+        assert_eq!(dropped, [Dropped { key: key(1), reason: "spool_full" }]);
+        assert!(spool.is_empty() && spool.bytes() == 0);
+    }
+
+    #[test]
+    fn batches_come_back_in_order_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut spool, _) = Spool::open(folder.path(), 1 << 20).unwrap();
+        let late = BatchKey { epoch: 8, sequence: 1 };
+        spool.keep(late, 3, b"late");
+        spool.keep(key(10), 2, b"ten");
+        spool.keep(key(9), 1, b"nine");
+        fs::write(folder.path().join("half.tmp"), b"half").unwrap();
+        drop(spool);
+        let (mut spool, found) = Spool::open(folder.path(), 1 << 20).unwrap();
+        assert_eq!(found, [(key(9), 1), (key(10), 2), (late, 3)]);
+        let mut read = Vec::new();
+        while let Some(oldest) = spool.oldest() {
+            read.push(spool.read(oldest).unwrap());
+            spool.remove(oldest);
+        }
+        assert_eq!(read, [b"nine".to_vec(), b"ten".to_vec(), b"late".to_vec()]);
+        assert_eq!(Spool::open(folder.path(), 1 << 20).unwrap().1, []);
+        assert!(!folder.path().join("half.tmp").exists());
+    }
+
+    #[test]
+    fn a_damaged_file_is_refused_and_set_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut spool, _) = Spool::open(folder.path(), 1 << 20).unwrap();
+        spool.keep(key(1), 4, b"one");
+        spool.keep(key(2), 4, b"two");
+        let path = first_file(folder.path());
+        let mut bytes = fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&path, bytes).unwrap();
+        assert!(matches!(spool.read(key(1)), Err(SpoolError::Damaged(_))));
+        spool.set_aside(key(1));
+        assert_eq!(spool.oldest(), Some(key(2)));
+        assert_eq!(spool.read(key(2)).unwrap(), b"two");
+        assert!(first_file(&folder.path().join(FOLDER_DAMAGED)).exists());
+    }
+
+    #[test]
+    fn what_the_disk_refuses_waits_in_memory_until_it_takes_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("spool");
+        let (mut spool, _) = Spool::open(&inner, 1 << 20).unwrap();
+        // A file where the folder should be: every write fails, for root too.
+        fs::remove_dir_all(&inner).unwrap();
+        fs::write(&inner, b"").unwrap();
+        assert_eq!(spool.keep(key(1), 4, b"one"), []);
+        assert_eq!(spool.read(key(1)).unwrap(), b"one");
+        fs::remove_file(&inner).unwrap();
+        fs::create_dir_all(&inner).unwrap();
+        spool.keep(key(2), 4, b"two");
+        drop(spool);
+        let found: Vec<BatchKey> =
+            Spool::open(&inner, 1 << 20).unwrap().1.into_iter().map(|(key, _)| key).collect();
+        assert_eq!(found, [key(1), key(2)]);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_drops_the_oldest() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("spool");
+        let (mut spool, _) = Spool::open(&inner, 5_000).unwrap();
+        fs::remove_dir_all(&inner).unwrap();
+        fs::write(&inner, b"").unwrap();
+        assert_eq!(spool.keep(key(1), 4, &noise(1, 3_000)), []);
+        assert_eq!(
+            spool.keep(key(2), 4, &noise(2, 3_000)),
+            [Dropped { key: key(1), reason: "disk_failed" }]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic_the_reader(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _any_answer = unseal(&bytes);
+            let headed = [MAGIC.as_slice(), &bytes].concat();
+            let _any_answer = unseal(&headed);
+        }
+
+        #[test]
+        fn what_is_sealed_is_read_back(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
+            prop_assert_eq!(unseal(&seal(&bytes)).unwrap(), bytes);
+        }
+    }
+}
