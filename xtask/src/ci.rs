@@ -57,7 +57,8 @@ fn dependencies(advisories: bool) -> Result<()> {
     }
     for manifest in ["Cargo.toml", "profiler-ebpf/Cargo.toml"] {
         let mut check = cargo(&["deny", "--all-features", "--manifest-path", manifest]);
-        check.args(["--config", "deny.toml", "check", "bans", "licenses", "sources"]);
+        check.args(["--config", "deny.toml", "check", "--hide-inclusion-graph"]);
+        check.args(["bans", "licenses", "sources"]);
         if advisories {
             check.arg("advisories");
         }

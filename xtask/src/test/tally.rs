@@ -217,7 +217,7 @@ mod tests {
     fn finish(tally: Tally, is_ci: bool) -> (bool, String) {
         let mut out = Vec::new();
         let result = tally.finish_into(&mut out, is_ci);
-        let failed = result.as_ref().is_err_and(|error| error.is::<Failed>());
+        let failed = result.as_ref().is_err_and(anyhow::Error::is::<Failed>);
         assert_eq!(failed, result.is_err());
         (!failed, String::from_utf8(out).unwrap())
     }

@@ -6,7 +6,9 @@ trap '' INT HUP
 exec 3<&0 </dev/null
 "$@" 3<&- &
 child=$!
+trap 'kill -TERM "$child" 2>/dev/null' TERM
 (
+    trap - TERM
     while read -r word; do
         case $word in
         stop) kill -TERM "$child" ;;
@@ -19,5 +21,10 @@ watcher=$!
 exec 3<&-
 wait "$child"
 status=$?
+# A signal to this shell ends `wait` before the program has ended.
+while kill -0 "$child" 2>/dev/null; do
+    wait "$child"
+    status=$?
+done
 kill "$watcher" 2>/dev/null
 exit "$status"
