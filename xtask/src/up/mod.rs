@@ -41,9 +41,9 @@ pub(crate) struct Args {
     /// Where the agent shows its own metrics
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7172")]
     admin: SocketAddr,
-    /// Folder for the store, the spool and the logs [default: `.flamewatch` in the checkout]
+    /// Folder for the store, the state of the agent, and the logs [default: `.flamewatch` in the checkout]
     #[arg(long, value_name = "FOLDER")]
-    state: Option<PathBuf>,
+    state_dir: Option<PathBuf>,
     /// Stops by itself after this many seconds of running
     #[arg(long, value_name = "SECONDS")]
     seconds: Option<u64>,
@@ -55,7 +55,7 @@ pub(crate) struct Args {
 /// Builds both programs, runs them until ctrl-c, and stops them.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let default_state = workspace::root().join(".flamewatch");
-    let state = place::prepare_state(args.state.as_deref().unwrap_or(&default_state))?;
+    let state = place::prepare_state(args.state_dir.as_deref().unwrap_or(&default_state))?;
     place::check_free("--grpc", args.grpc)?;
     place::check_free("--http", args.http)?;
     place::check_free("--admin", args.admin)?;
@@ -208,7 +208,7 @@ fn agent_command(args: &Args, programs: &Programs, state: &Path) -> Result<Vec<S
         "run".to_owned(),
         format!("--collector=http://{}", http::reachable(args.grpc)),
         format!("--admin={}", args.admin),
-        format!("--spool={}", text(&state.join("spool"))?),
+        format!("--state-dir={}", text(&state.join("agent"))?),
     ];
     command.extend_from_slice(&args.agent);
     Ok(command)

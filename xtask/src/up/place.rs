@@ -31,14 +31,14 @@ pub(crate) fn prepare_state(folder: &Path) -> Result<PathBuf> {
     if metadata.mode() & WRITABLE_BY_OTHERS != 0 {
         bail!(
             "others may write in `{shown}`, where the agent writes as root; \
-             choose another folder with `--state`, or `chmod go-w {shown}`"
+             choose another folder with `--state-dir`"
         );
     }
     let ourselves = rustix::process::geteuid().as_raw();
     if metadata.uid() != ourselves {
         bail!(
             "`{shown}` belongs to user {} and you are user {ourselves}; \
-             choose another folder with `--state`",
+             choose another folder with `--state-dir`",
             metadata.uid()
         );
     }
