@@ -1,0 +1,54 @@
+//! `GET /api/v1/status`: what was stored, what was lost and why.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::answer::Failure;
+use super::parameters::Parameters;
+
+/// Totals since the store was made, and the state of the collector.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Status {
+    /// Samples in stored batches.
+    samples_stored: u64,
+    /// Batches stored.
+    batches_stored: u64,
+    /// Batches that came again, and were not counted again.
+    duplicates: u64,
+    /// Samples that agents took, by their own account.
+    samples_taken: u64,
+    /// Samples that agents lost, by reason, by their own account.
+    lost: BTreeMap<String, u64>,
+    /// Size of the store's files in bytes.
+    bytes_on_disk: u64,
+    /// Version of the collector.
+    version: &'static str,
+    /// Seconds since the collector started.
+    uptime_seconds: f64,
+}
+
+/// Says what was stored and what was lost, since the store was made.
+#[utoipa::path(get, path = "/api/v1/status", responses((status = 200, body = Status)))]
+pub(crate) async fn status(
+    State(state): State<super::State>,
+    parameters: Parameters,
+) -> Result<Json<Status>, Failure> {
+    parameters.finish()?;
+    let store = Arc::clone(&state.store);
+    let stats = state.queries.run(move || Ok(store.stats()?)).await?;
+    Ok(Json(Status {
+        samples_stored: stats.samples_stored,
+        batches_stored: stats.batches_stored,
+        duplicates: stats.duplicates,
+        samples_taken: stats.samples_taken,
+        lost: stats.lost,
+        bytes_on_disk: stats.bytes_on_disk,
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_seconds: state.started.elapsed().as_secs_f64(),
+    }))
+}

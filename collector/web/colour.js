@@ -1,0 +1,40 @@
+// Colours of boxes. Pure. Every fill is light enough for black text, in dark mode too.
+
+const HUES = [[24, 28], [46, 12], [222, 26], [130, 24], [0, 0]];
+export const KINDS = ["native", "inlined", "kernel", "jit", "marker"];
+
+/** Colour of a function: its kind gives the hue, its name a shade. */
+export function ofFunction(kind, name, dark) {
+  const [hue, spread] = HUES[kind] ?? HUES[4];
+  const noise = hash(name);
+  const tone = dark ? 56 + (noise >> 8) % 10 : 68 + (noise >> 8) % 12;
+  if (kind === 4) return `hsl(220 8% ${dark ? 58 : 80}%)`;
+  return `hsl(${hue - spread / 2 + (noise % 100) / 100 * spread} ${dark ? 62 : 82}% ${tone}%)`;
+}
+
+/**
+ * Strength of a change from −1 (shrank) to 1 (grew): the relative change of the share, faded where the samples are too
+ * few to tell it from noise (less than one to three standard errors).
+ */
+export function strength(before, beforeAll, after, afterAll) {
+  if (!beforeAll || !afterAll) return 0;
+  const [p, q] = [before / beforeAll, after / afterAll];
+  const error = Math.sqrt(p * (1 - p) / beforeAll + q * (1 - q) / afterAll);
+  const relative = (q - p) / Math.max(p, q, Number.EPSILON);
+  const sure = error > 0 ? Math.min(1, Math.max(0, (Math.abs(q - p) / error - 1) / 2)) : 1;
+  return Math.max(-1, Math.min(1, relative * 1.5)) * sure;
+}
+
+/** Colour of a change: red grew, blue shrank, grey stayed. */
+export function ofChange(value, dark) {
+  const amount = Math.abs(value);
+  const base = dark ? 62 : 88;
+  const end = dark ? 60 : 64;
+  return `hsl(${value > 0 ? 4 : 214} ${Math.round(amount * 85)}% ${Math.round(base + (end - base) * amount)}%)`;
+}
+
+function hash(text) {
+  let value = 2166136261;
+  for (let at = 0; at < text.length; at += 1) value = Math.imul(value ^ text.charCodeAt(at), 16777619);
+  return (value ^ value >>> 15) >>> 0;
+}

@@ -1,0 +1,133 @@
+// Two ranges or two versions beside each other: a flame graph of the change, and what the detector says.
+
+import { ask } from "./api.js";
+import { ofChange, strength } from "./colour.js";
+import { element, labelled, notice, select, table } from "./dom.js";
+import { FlameView, shareText } from "./flameview.js";
+import { change, count, duration, percent } from "./format.js";
+import { readTree, share } from "./layout.js";
+import { ofChanges } from "./legend.js";
+import { RANGE_DEFAULT, RANGES, rangeBefore } from "./state.js";
+
+const FUNCTIONS_SHOWN = 200;
+const SIDES = ["baseline", "candidate"];
+const VERDICTS = {
+  regression: "regression", improvement: "improvement", explained: "explained by another", not_significant: "not significant",
+};
+
+export async function showDiff({ main, state, catalog, signal, update, go }) {
+  const entry = catalog.services.find(({ service }) => service === state.service);
+  const chosen = { ...defaults(state, entry), ...ofSides(state) };
+  const form = sidesForm(state, chosen, entry, go);
+  const parameters = { service: state.service, host: state.host, unit: state.unit, ...chosen };
+  const answer = await ask("diff", parameters, signal);
+  const empty = SIDES.filter((side) => answer[side].total === 0);
+  if (empty.length > 0) {
+    main.replaceChildren(head(state, answer, form), notice(`No samples of ${state.service} on the side of the ${empty.join(" and the ")}`,
+      element("p", {}, "Choose a longer time range above, or another version.")));
+    return null;
+  }
+  const tree = readTree(answer, 2);
+  const delta = (node) => share(tree, 1, node) - share(tree, 0, node);
+  const view = new FlameView({
+    tree, legend: ofChanges(), label: `Flame graph of the change in ${state.service}`,
+    zoom: state.zoom, searched: state.search, onchange: update,
+    fill: (node, dark) => ofChange(strength(tree.total[0][node], tree.total[0][0], tree.total[1][node], tree.total[1][0]), dark),
+    facts: (node) => [
+      ["baseline", `${shareText(tree, 0, node)} · ${count(tree.total[0][node])} samples`],
+      ["candidate", `${shareText(tree, 1, node)} · ${count(tree.total[1][node])} samples`],
+      ["change", `${change(delta(node))} of all CPU time`],
+    ],
+  });
+  main.replaceChildren(head(state, answer, form),
+    element("section", { class: "panel" }, element("h2", {}, "Where the time went"), view.node),
+    element("section", { class: "panel" }, functionsTable(answer, view)),
+    element("section", { class: "panel" }, syscallsTable(answer)));
+  view.draw();
+  return view;
+}
+
+/** Two versions when there are two, else the range and the one before it. */
+function defaults(state, entry) {
+  const [latest, previous] = entry?.versions ?? [];
+  const { from = RANGE_DEFAULT, to = "now" } = state;
+  if (!state.version && latest && previous) {
+    return {
+      "baseline.version": previous.version, "candidate.version": latest.version, "baseline.from": from, "baseline.to": to,
+      "candidate.from": from, "candidate.to": to,
+    };
+  }
+  const before = rangeBefore(from, to);
+  const version = state.version ?? "";
+  return {
+    "baseline.version": version, "candidate.version": version, "baseline.from": before.from, "baseline.to": before.to,
+    "candidate.from": from, "candidate.to": to,
+  };
+}
+
+const ofSides = (state) => Object.fromEntries(Object.entries(state).filter(([key]) => SIDES.some((side) => key.startsWith(`${side}.`))));
+
+function head(state, answer, form) {
+  const facts = SIDES.map((side) => `${side} ${count(answer[side].total)} samples`).join(", ");
+  const replicates = `${answer.baseline.replicates} and ${answer.candidate.replicates} ${answer.replication}`;
+  return element("section", { class: "panel" },
+    element("div", { class: "heading" }, element("h1", {}, `Change in ${state.service}`),
+      element("span", { class: "facts" }, `${facts} · compared by ${replicates}`)), form);
+}
+
+function sidesForm(state, chosen, entry, go) {
+  const versions = [["", "any version"], ...(entry?.versions ?? []).map(({ version }) => [version, version])];
+  const ranges = [...RANGES.map(([from, text]) => [`${from} now`, text]),
+    ...RANGES.map(([from, text]) => { const before = rangeBefore(from); return [`${before.from} ${before.to}`, `before the ${text}`]; })];
+  const side = (name) => {
+    const set = (values) => go({ ...state, ...chosen, zoom: "", ...values });
+    const range = `${chosen[`${name}.from`] ?? RANGE_DEFAULT} ${chosen[`${name}.to`] ?? "now"}`;
+    return element("fieldset", {}, element("legend", {}, name === "baseline" ? "Baseline (before)" : "Candidate (after)"),
+      labelled("Version", select(versions, chosen[`${name}.version`] ?? "", (version) => set({ [`${name}.version`]: version }))),
+      labelled("Time", select(ranges, range, (text) => {
+        const [from, to] = text.split(" ");
+        set({ [`${name}.from`]: from, [`${name}.to`]: to });
+      })));
+  };
+  const swap = () => go({ ...state, ...Object.fromEntries(Object.entries(chosen).map(([key, value]) => [
+    key.startsWith("baseline.") ? key.replace("baseline.", "candidate.") : key.replace("candidate.", "baseline."), value])) });
+  return element("form", { class: "sides", onsubmit: (event) => event.preventDefault() }, side("baseline"), side("candidate"),
+    element("button", { type: "button", onclick: swap }, "Swap sides"));
+}
+
+function functionsTable(answer, view) {
+  const seek = (row) => { view.input.value = row.function; view.find(row.function); view.node.scrollIntoView({ block: "center" }); };
+  const shown = answer.functions.slice(0, FUNCTIONS_SHOWN);
+  return table("Functions, the strongest evidence first. Shares are of all CPU samples of a side; intervals hold 95 %", [
+    { title: "Function", value: (row) => row.function, cell: (row) => [
+      element("button", { type: "button", title: "Find it in the flame graph", onclick: () => seek(row) }, row.function),
+      element("span", { class: "module" }, row.module)] },
+    { title: "Time", value: (row) => row.kind, cell: (row) => row.kind },
+    { title: "Baseline", number: true, value: (row) => row.baseline_share, cell: (row) => percent(row.baseline_share) },
+    { title: "Candidate", number: true, value: (row) => row.candidate_share, cell: (row) => percent(row.candidate_share) },
+    { title: "Change", number: true, value: (row) => row.delta, cell: (row) => change(row.delta) },
+    { title: "Interval", number: true, cell: (row) => `${change(row.ci_low)} to ${change(row.ci_high)}` },
+    { title: "q", number: true, value: (row) => row.q, cell: (row) => probability(row.q) },
+    { title: "Verdict", value: (row) => row.verdict, cell: verdict },
+  ], shown);
+}
+
+function syscallsTable(answer) {
+  const text = (row, value) => (row.metric === "error_rate" ? percent(value) : duration(value));
+  const signed = (row, value) => (row.metric === "error_rate" ? change(value) : `${value < 0 ? "−" : "+"}${duration(Math.abs(value))}`);
+  return table("Syscalls, the strongest evidence first", [
+    { title: "Syscall", value: (row) => row.name, cell: (row) => row.name },
+    { title: "Number", value: (row) => row.metric, cell: (row) => row.metric.replace("_", " ") },
+    { title: "Baseline", number: true, cell: (row) => text(row, row.baseline) },
+    { title: "Candidate", number: true, cell: (row) => text(row, row.candidate) },
+    { title: "Change", number: true, cell: (row) => signed(row, row.delta) },
+    { title: "Interval", number: true, cell: (row) => `${signed(row, row.ci_low)} to ${signed(row, row.ci_high)}` },
+    { title: "q", number: true, value: (row) => row.q, cell: (row) => probability(row.q) },
+    { title: "Verdict", value: (row) => row.verdict, cell: verdict },
+  ], answer.syscalls.slice(0, FUNCTIONS_SHOWN));
+}
+
+const verdict = (row) => element("span", { class: `verdict ${row.verdict}`, title: row.explained_by ?? "" },
+  row.explained_by ? `explained by ${row.explained_by}` : VERDICTS[row.verdict] ?? row.verdict);
+
+const probability = (value) => (value < 0.0001 ? "< 0.0001" : value.toFixed(4));
