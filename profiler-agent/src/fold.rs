@@ -135,3 +135,120 @@ impl Gathered {
         ServiceWindow { identity, period_ns, profile, syscalls }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::process::ProcessKey;
+
+    /// One call of the folder; small numbers so that equal services, stacks and syscalls meet.
+    #[derive(Debug, Clone)]
+    enum Add {
+        Stack { service: u8, frames: Vec<u8>, count: u64 },
+        Syscall { service: u8, name: u8, bucket: u32, errno: u32 },
+    }
+
+    fn add() -> impl Strategy<Value = Add> {
+        prop_oneof![
+            (0u8..3, proptest::collection::vec(0u8..3, 0..3), 1u64..9)
+                .prop_map(|(service, frames, count)| Add::Stack { service, frames, count }),
+            (0u8..3, 0u8..4, 0u32..4, 0u32..3).prop_map(|(service, name, bucket, errno)| {
+                Add::Syscall { service, name, bucket, errno }
+            }),
+        ]
+    }
+
+    fn identity(service: u8) -> Identity {
+        let (version, unit) = ("v1".to_owned(), "box".to_owned());
+        Identity { service: format!("s{service}"), version, unit, labels: Vec::new() }
+    }
+
+    fn folded(adds: &[Add]) -> Window {
+        let mut folder = Folder::new(1000);
+        for add in adds {
+            match add {
+                Add::Stack { service, frames, count } => {
+                    let frames: Vec<_> =
+                        frames.iter().map(|frame| Frame::marker(&frame.to_string())).collect();
+                    folder.add_stack(&identity(*service), &frames, *count);
+                }
+                Add::Syscall { service, name, bucket, errno } => {
+                    folder.add_syscall(&identity(*service), syscall(*name, *bucket, *errno));
+                }
+            }
+        }
+        folder.finish(5, 15)
+    }
+
+    fn syscall(name: u8, bucket: u32, errno: u32) -> SyscallWindow {
+        let mut histogram = LatencyHistogram::default();
+        histogram.add(bucket, 1);
+        histogram.sum_ns = u64::from(bucket);
+        SyscallWindow {
+            process: ProcessKey { tgid: 1, start_ns: 1 },
+            name: format!("call{}", name / 2),
+            waiting: name % 2 == 1,
+            histogram,
+            errors: if errno > 0 { vec![(errno, 1)] } else { Vec::new() },
+        }
+    }
+
+    /// Everything in a window, with the order in which it stands there.
+    fn content(window: &Window) -> String {
+        let services = window.services.iter().map(|service| {
+            let ServiceWindow { identity, period_ns, profile, syscalls } = service;
+            let stacks: Vec<_> = profile.named_stacks().collect();
+            format!("{identity:?} {period_ns} {stacks:?} {syscalls:?}\n")
+        });
+        services.collect()
+    }
+
+    #[test]
+    fn an_empty_window_keeps_its_times() {
+        let window = Folder::new(1).finish(3, 4);
+        assert_eq!((window.start_unix_ns, window.end_unix_ns, window.services.len()), (3, 4, 0));
+    }
+
+    #[test]
+    fn waiting_calls_and_others_of_one_name_stay_apart() {
+        let mut folder = Folder::new(1);
+        for name in [0, 1, 1] {
+            folder.add_syscall(&identity(0), syscall(name, 3, 2));
+        }
+        let window = folder.finish(0, 1);
+        let calls: Vec<_> = window.services[0]
+            .syscalls
+            .iter()
+            .map(|call| (call.waiting, call.histogram.calls(), call.errors.clone()))
+            .collect();
+        assert_eq!(calls, [(false, 1, vec![(2, 1)]), (true, 2, vec![(2, 2)])]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_order_gives_the_same_window(
+            (adds, shuffled) in proptest::collection::vec(add(), 0..30)
+                .prop_flat_map(|adds| (Just(adds.clone()), Just(adds).prop_shuffle()))
+        ) {
+            prop_assert_eq!(content(&folded(&adds)), content(&folded(&shuffled)));
+        }
+
+        #[test]
+        fn no_sample_and_no_call_is_lost(adds in proptest::collection::vec(add(), 0..30)) {
+            let window = folded(&adds);
+            let (mut samples, mut calls) = (0, 0);
+            for add in &adds {
+                match add {
+                    Add::Stack { count, .. } => samples += count,
+                    Add::Syscall { .. } => calls += 1,
+                }
+            }
+            let folded_samples: u64 = window.services.iter().map(|s| s.profile.total()).sum();
+            let syscalls = window.services.iter().flat_map(|service| &service.syscalls);
+            let folded_calls: u64 = syscalls.map(|syscall| syscall.histogram.calls()).sum();
+            prop_assert_eq!((folded_samples, folded_calls), (samples, calls));
+        }
+    }
+}

@@ -81,3 +81,40 @@ fn calls(addresses: &[u64]) -> impl Iterator<Item = u64> + '_ {
         .enumerate()
         .map(|(index, address)| if index == 0 { *address } else { address.saturating_sub(1) })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::process::TableOptions;
+
+    proptest! {
+        #[test]
+        fn every_address_of_a_sample_is_kept_in_its_place(
+            user in proptest::collection::vec(any::<u64>(), 0..20),
+            kernel in proptest::collection::vec(any::<u64>(), 0..20),
+            count in any::<u64>(),
+        ) {
+            let sample = RawSample {
+                // No process has this number, so nothing can be known about it.
+                process: ProcessKey { tgid: u32::MAX, start_ns: 1 },
+                comm: String::new(),
+                cgroup_id: 0,
+                kernel: kernel.clone().into(),
+                user: user.clone().into(),
+                walk_end: WalkEnd::Stopped,
+                count,
+            };
+            let located = locate(&sample, &ProcessTable::new(TableOptions::default()));
+            prop_assert_eq!(located.count, count);
+            prop_assert_eq!(located.user.len(), user.len());
+            prop_assert!(located.user.iter().all(|place| matches!(place, Located::Exited)));
+            prop_assert_eq!(located.kernel.len(), kernel.len());
+            for (index, (found, address)) in located.kernel.iter().zip(&kernel).enumerate() {
+                let expected = if index == 0 { *address } else { address.saturating_sub(1) };
+                prop_assert_eq!(*found, expected);
+            }
+        }
+    }
+}

@@ -83,7 +83,8 @@ mod tests {
     const UID: &str = "5a1b2c3d-0000-4e4f-8a8b-112233445566";
 
     fn check(path: &str, container: Option<&str>, pod: Option<&str>, unit: Option<&str>) {
-        let path = path.replace("ID", ID).replace("U_D", &UID.replace('-', "_")).replace("UID", UID);
+        let path =
+            path.replace("UID", UID).replace("U_D", &UID.replace('-', "_")).replace("ID", ID);
         let expected = Placement {
             container: container.map(str::to_owned),
             pod: pod.map(str::to_owned),
@@ -109,13 +110,23 @@ mod tests {
             Some("containerd.service"),
         );
         let manifest_hash = "0123456789abcdef0123456789abcdef";
-        check("0::/kubepods/pod0123456789abcdef0123456789abcdef/ID", Some(ID), Some(manifest_hash), None);
+        check(
+            "0::/kubepods/pod0123456789abcdef0123456789abcdef/ID",
+            Some(ID),
+            Some(manifest_hash),
+            None,
+        );
     }
 
     #[test]
     fn services_are_found_and_sessions_are_not() {
         check("0::/system.slice/nginx.service", None, None, Some("nginx.service"));
-        check("1:name=systemd:/system.slice/nginx.service\n0::/", None, None, Some("nginx.service"));
+        check(
+            "1:name=systemd:/system.slice/nginx.service\n0::/",
+            None,
+            None,
+            Some("nginx.service"),
+        );
         check("0::/user.slice/user-1000.slice/session-3.scope", None, None, None);
         check("0::/user.slice/user-1000.slice/user@1000.service/init.scope", None, None, None);
         let app = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/web.service";

@@ -115,11 +115,8 @@ struct CacheKey {
 impl ExecutableCache {
     /// Finds the executable behind a mapping, or opens it through the process.
     pub(super) fn open(&mut self, tgid: u32, mapping: &Mapping) -> io::Result<Arc<Executable>> {
-        let key = CacheKey {
-            device: mapping.device,
-            inode: mapping.inode,
-            path: mapping.path.clone(),
-        };
+        let key =
+            CacheKey { device: mapping.device, inode: mapping.inode, path: mapping.path.clone() };
         self.clock += 1;
         if let Some((known, used)) = self.entries.get_mut(&key) {
             // An inode that is held open is not given to another file, but its contents may have been replaced.
@@ -178,7 +175,11 @@ pub(crate) fn open_in_root(tgid: u32, path: &[u8]) -> io::Result<File> {
 }
 
 /// Opens a file only after it is known to be a regular one: opening a device or a pipe may block or do harm.
-pub(crate) fn open_regular(folder: impl AsFd, path: &[u8], resolve: ResolveFlags) -> io::Result<File> {
+pub(crate) fn open_regular(
+    folder: impl AsFd,
+    path: &[u8],
+    resolve: ResolveFlags,
+) -> io::Result<File> {
     let path = std::ffi::OsStr::from_bytes(path);
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let handle = if resolve.is_empty() {

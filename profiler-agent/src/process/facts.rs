@@ -71,9 +71,7 @@ pub(super) fn read_facts(tgid: u32, status: Status) -> Facts {
         build_id: None,
         arguments: arguments.split_terminator('\0').map(str::to_owned).collect(),
         telemetry: Telemetry::parse(&environ),
-        placement: parse_placement(
-            &read_text(tgid, "cgroup", FILE_BYTES_MAX).unwrap_or_default(),
-        ),
+        placement: parse_placement(&read_text(tgid, "cgroup", FILE_BYTES_MAX).unwrap_or_default()),
     }
 }
 
@@ -86,9 +84,7 @@ pub(super) fn open_maps(tgid: u32) -> io::Result<File> {
 pub(super) fn read_namespace_tgid(tgid: u32) -> u32 {
     let status = read_text(tgid, "status", FILE_BYTES_MAX).unwrap_or_default();
     let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-    numbers
-        .and_then(|numbers| numbers.split_whitespace().last()?.parse().ok())
-        .unwrap_or(tgid)
+    numbers.and_then(|numbers| numbers.split_whitespace().last()?.parse().ok()).unwrap_or(tgid)
 }
 
 /// Path of the executable as the process sees it, without the mark of deleted files.

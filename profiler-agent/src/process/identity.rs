@@ -149,7 +149,9 @@ fn program(executable: &str, arguments: &[String]) -> String {
     let name = executable.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
     let run = match name {
         "python" | "pypy" => script(arguments, "-m", &["-W", "-X"]),
-        "node" | "nodejs" | "bun" | "deno" => script(arguments, "", &["-r", "--require", "--import"]),
+        "node" | "nodejs" | "bun" | "deno" => {
+            script(arguments, "", &["-r", "--require", "--import"])
+        }
         "ruby" | "perl" | "php" => script(arguments, "", &["-I"]),
         "bash" | "sh" | "dash" => script(arguments, "", &["-o"]),
         "java" => java_class(arguments),
@@ -189,8 +191,16 @@ fn java_class(arguments: &[String]) -> Option<String> {
                 return Some(jar.strip_suffix(".jar").unwrap_or(jar).to_owned());
             }
             "-m" | "--module" => return arguments.next()?.rsplit('/').next().map(str::to_owned),
-            "-cp" | "-classpath" | "--class-path" | "-p" | "--module-path" | "--add-modules"
-            | "--add-opens" | "--add-exports" | "--add-reads" | "--upgrade-module-path" => {
+            "-cp"
+            | "-classpath"
+            | "--class-path"
+            | "-p"
+            | "--module-path"
+            | "--add-modules"
+            | "--add-opens"
+            | "--add-exports"
+            | "--add-reads"
+            | "--upgrade-module-path" => {
                 arguments.next();
             }
             option if option.starts_with('-') || option.starts_with('@') => {}

@@ -13,8 +13,8 @@ mod mappings;
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-pub(crate) use executable::{open_in_root, open_regular};
 pub use executable::{EXECUTABLES_MAX, Executable, FileId};
+pub(crate) use executable::{open_in_root, open_regular};
 pub use mappings::{MAPPINGS_MAX, Mapping, MappingKind, parse_mappings};
 
 use crate::drain::{ProcessSign, SignKind};
@@ -274,9 +274,8 @@ impl State {
         let images = [&mut process.image, &mut process.earlier].into_iter().flatten();
         let found = images.filter_map(|image| Some((image.find(address)?, image))).next();
         match found {
-            Some((index, image)) => {
-                image.locate(index, address, &mut |mapping| executables.open(key.tgid, mapping).ok())
-            }
+            Some((index, image)) => image
+                .locate(index, address, &mut |mapping| executables.open(key.tgid, mapping).ok()),
             None if no_image => Located::Exited,
             None => Located::Unmapped,
         }

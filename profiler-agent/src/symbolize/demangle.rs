@@ -84,7 +84,8 @@ mod tests {
         symbol.clear();
         symbol.push_str("_Z1f1AIiiE");
         for number in 0..40 {
-            let previous = if number == 0 { "S0_".to_owned() } else { format!("S{}_", base36(number)) };
+            let previous =
+                if number == 0 { "S0_".to_owned() } else { format!("S{}_", base36(number)) };
             symbol.push_str(&format!("1AI{previous}{previous}E"));
         }
         assert!(demangled(&symbol).len() <= STRING_BYTES_MAX);

@@ -79,10 +79,12 @@ impl KernelNames {
 
     fn find(&self, address: u64) -> Option<String> {
         let symbols = self.symbols.as_ref()?;
-        let mut source = Kernel::default();
-        // Images in /boot may be those of another build; the table of the running kernel never is.
-        source.vmlinux = MaybeDefault::None;
-        source.debug_syms = false;
+        let source = Kernel {
+            // Images in /boot may be those of another build; the table of the running kernel never is.
+            vmlinux: MaybeDefault::None,
+            debug_syms: false,
+            ..Kernel::default()
+        };
         let found = catch_unwind(AssertUnwindSafe(|| {
             symbols.symbolize_single(&Source::Kernel(source), Input::AbsAddr(address))
         }));
@@ -170,7 +172,8 @@ mod tests {
 
     #[test]
     fn modules_are_found_by_address() {
-        let text = "nf_tables 327680 1 - Live 0xffffffffc0a00000\nhidden 1 0 - Live 0x0000000000000000\n";
+        let text =
+            "nf_tables 327680 1 - Live 0xffffffffc0a00000\nhidden 1 0 - Live 0x0000000000000000\n";
         let names =
             KernelNames { symbols: None, modules: parse_modules(text), modules_text: text.into() };
         assert_eq!(names.frame(0xffff_ffff_c0a0_0004).module, "[nf_tables]");

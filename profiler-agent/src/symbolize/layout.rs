@@ -60,9 +60,10 @@ impl Layout {
 
     /// The address that the linker gave to an offset in the file.
     pub(super) fn address_of(&self, offset: u64) -> Option<u64> {
-        let segment = self.segments.iter().find(|segment| {
-            offset >= segment.offset && offset - segment.offset < segment.bytes
-        })?;
+        let segment = self
+            .segments
+            .iter()
+            .find(|segment| offset >= segment.offset && offset - segment.offset < segment.bytes)?;
         segment.address.checked_add(offset - segment.offset)
     }
 }

@@ -101,32 +101,52 @@ impl NativeNames {
             }
         };
         let outer = frame(FrameKind::Native, &symbol.name, symbol.code_info.as_deref());
-        let inlined = symbol.inlined.iter().map(|inlined| {
-            frame(FrameKind::Inlined, &inlined.name, inlined.code_info.as_ref())
-        });
+        let inlined = symbol
+            .inlined
+            .iter()
+            .map(|inlined| frame(FrameKind::Inlined, &inlined.name, inlined.code_info.as_ref()));
         std::iter::once(outer).chain(inlined).collect()
     }
 }
 
 impl Known {
     fn look_up(&self, parser: &Symbolizer, offset: u64) -> Option<Sym<'static>> {
-        if let Some(debug_file) = &self.debug_file {
-            let found = self.layout.address_of(offset).and_then(|address| {
-                named(parser, &debug_file.path(), true, Input::VirtOffset(address))
-            });
-            if found.is_some() {
-                return found;
-            }
-        }
-        let path = self.executable.path();
-        let with_debug = self
-            .layout
-            .debug
-            .then(|| named(parser, &path, true, Input::FileOffset(offset)))
-            .flatten();
-        // Damaged debug information must not cost the symbols.
-        with_debug.or_else(|| named(parser, &path, false, Input::FileOffset(offset)))
+        let separate = self.debug_file.as_ref().zip(self.layout.address_of(offset));
+        let separate = separate.and_then(|(debug_file, address)| {
+            look_up_both(parser, &debug_file.path(), true, Input::VirtOffset(address))
+        });
+        separate.or_else(|| {
+            let path = self.executable.path();
+            look_up_both(parser, &path, self.layout.debug, Input::FileOffset(offset))
+        })
     }
+}
+
+/// Looks into the debug information if that is allowed, and into the symbol tables.
+fn look_up_both(
+    parser: &Symbolizer,
+    path: &Path,
+    debug: bool,
+    input: Input<u64>,
+) -> Option<Sym<'static>> {
+    let with_debug = debug.then(|| named(parser, path, true, input)).flatten();
+    if with_debug.as_ref().is_some_and(|symbol| is_mangled(&symbol.name)) {
+        return with_debug;
+    }
+    // Damaged debug information must not cost the symbols. And where it has lines only, it has plain names, without
+    // the namespace or type of a function.
+    let symbol = named(parser, path, false, input);
+    match (with_debug, symbol) {
+        (Some(known), Some(symbol)) if is_mangled(&symbol.name) => {
+            Some(Sym { name: symbol.name, ..known })
+        }
+        (Some(known), _) => Some(known),
+        (None, symbol) => symbol,
+    }
+}
+
+fn is_mangled(name: &str) -> bool {
+    name.starts_with("_Z") || name.starts_with("_R")
 }
 
 fn named(parser: &Symbolizer, path: &Path, debug: bool, input: Input<u64>) -> Option<Sym<'static>> {

@@ -129,9 +129,13 @@ impl PerfMap {
     fn read_on(&mut self) {
         let size = self.file.metadata().map_or(0, |metadata| metadata.len()).min(MAP_BYTES_MAX);
         if size < self.position {
-            *self = Self { file: match self.file.try_clone() { Ok(file) => file, Err(_) => return }, position: 0, partial: Vec::new(), functions: Functions::new() };
+            // It was written anew.
+            self.position = 0;
+            self.partial.clear();
+            self.functions.clear();
         }
-        let mut chunk = vec![0; CHUNK_BYTES.min(usize::try_from(size - self.position).unwrap_or(0))];
+        let mut chunk =
+            vec![0; CHUNK_BYTES.min(usize::try_from(size - self.position).unwrap_or(0))];
         while self.position < size {
             let count = match self.file.read_at(&mut chunk, self.position) {
                 Ok(count) if count > 0 => count,
