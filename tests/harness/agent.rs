@@ -42,7 +42,7 @@ impl AgentPlace {
             arguments: Vec::new(),
             log_folder: scenario.folder().to_owned(),
         };
-        Ok(place.arg("--window").arg("2s"))
+        Ok(place.arg("--window").arg("2"))
     }
 
     /// Sets the samples a second and CPU.

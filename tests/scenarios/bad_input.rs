@@ -46,7 +46,7 @@ fn an_unreadable_configuration_is_named_with_what_is_wrong() {
         let noise = scenario.path("noise.toml");
         fs::write(&noise, [0xff, 0xfe, 0, b'[', b'['])?;
         let unknown = scenario.path("unknown.toml");
-        fs::write(&unknown, "no_such_key = 1\n")?;
+        fs::write(&unknown, "[no_such_table]\nkey = 1\n")?;
         for (path, said) in [(&missing, "missing.toml"), (&noise, "noise.toml")] {
             for program in [Program::Agent, Program::Collector] {
                 refused(with_config(program, path)?)?.expect_said(&[said])?;
@@ -54,7 +54,7 @@ fn an_unreadable_configuration_is_named_with_what_is_wrong() {
         }
         for program in [Program::Agent, Program::Collector] {
             refused(with_config(program, &unknown)?)?
-                .expect_said(&["unknown.toml", "no_such_key"])?;
+                .expect_said(&["unknown.toml", "no_such_table"])?;
         }
         Ok(())
     });

@@ -29,10 +29,17 @@ fn the_gate_stops_what_is_slower_and_lets_the_rest_pass() {
         let _left = agent(scenario, &collector, "left")?;
         let _right = agent(scenario, &collector, "right")?;
         let _shops = release(scenario)?;
-        collector.wait_for_samples("shop", Some("v1"), 50, Duration::from_secs(40))?;
-        gate(&collector, "shop", "version=v1,host=left", "version=v2,host=left")?
+        // A kiosk is a shop that closes after two seconds.
+        for version in ["v1", "v2"] {
+            let log = scenario.path("kiosk.txt");
+            let kiosk = Workload::new("shop")?.arg(version).arg(log.display()).arg(2);
+            let mut kiosk = kiosk.service("kiosk").version(version).start(scenario)?;
+            kiosk.wait(Duration::from_secs(20))?;
+            collector.wait_for_samples("kiosk", Some(version), 20, Duration::from_secs(40))?;
+        }
+        gate(&collector, "kiosk", "version=v1", "version=v2")?
             .expect_code(INCONCLUSIVE)?
-            .expect_said(&["samples"])?;
+            .expect_said(&["samples", "needed"])?;
         for version in ["v1", "v2"] {
             let limit = Duration::from_secs(120);
             collector.wait_for_samples("shop", Some(version), SAMPLES, limit)?;
@@ -77,7 +84,7 @@ fn release(scenario: &Scenario) -> Result<Vec<Running>> {
 fn gate(collector: &Collector, service: &str, old: &str, new: &str) -> Result<Finished> {
     let url = collector.place().url();
     let arguments = ["gate", "--collector", &url, "--service", service];
-    let sides = ["--baseline", old, "--candidate", new];
+    let sides = ["--baseline", old, "--candidate", new, "--window", "10s"];
     command::run(&Program::Collector.path()?, &[&arguments[..], &sides[..]].concat())?
         .expect_no_panic()
 }

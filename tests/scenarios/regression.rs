@@ -92,7 +92,7 @@ fn a_slower_release_raises_alerts_that_name_it_and_resolve_with_it() {
 
 fn settings(alertmanager: &Alertmanager) -> String {
     format!(
-        "[alert]\nalertmanager = [\"{}\"]\nwindow_seconds = 5\ninterval_seconds = 5\n",
+        "[alert]\nalertmanager_urls = [\"{}\"]\nwindow_seconds = 10\ninterval_seconds = 5\n",
         alertmanager.url()
     )
 }
@@ -138,8 +138,8 @@ fn subject(alert: &Value) -> &str {
 
 /// The alert carries what a reader needs to believe it.
 fn evidence(alert: &Value, growth: Option<f64>) -> Result<()> {
-    ensure!(alert["evidence"]["baseline_version"] == "v1", "not compared with v1: {alert}");
-    ensure!(alert["evidence"]["candidate_version"] == "v2", "not about v2: {alert}");
+    ensure!(alert["baseline_version"] == "v1", "not compared with v1: {alert}");
+    ensure!(alert["candidate_version"] == "v2", "not about v2: {alert}");
     let verdict = &alert["evidence"]["verdict"];
     let number = |field: &str| {
         verdict[field].as_f64().with_context(|| format!("no number `{field}` in {alert}"))
