@@ -175,7 +175,9 @@ fn script(arguments: &[String], module_option: &str, with_value: &[&str]) -> Opt
         if with_value.contains(&argument.as_str()) {
             arguments.next();
         } else if !argument.starts_with('-') {
-            return argument.rsplit('/').next().map(str::to_owned);
+            // An open file has a number for a name.
+            let opened = argument.starts_with("/dev/fd/") || argument.starts_with("/proc/");
+            return argument.rsplit('/').next().filter(|_| !opened).map(str::to_owned);
         }
     }
     None
@@ -315,6 +317,8 @@ mod tests {
         check("python3.11", "/usr/bin/python3 -u -X dev /srv/shop/serve.py --port 1", "serve.py");
         check("python3", "python3 -m http.server 80", "http.server");
         check("python3", "python3 -c print(1)", "python3");
+        check("bash", "bash -e /dev/fd/3", "bash");
+        check("bash", "bash -o pipefail /srv/backup.sh /data", "backup.sh");
         check("node", "node --max-old-space-size=1 -r ./trace.js /srv/index.js x", "index.js");
         check("java", "java -Xmx1g -cp a.jar:b.jar com.shop.Main arg", "com.shop.Main");
         check("java", "java -Dx=y -jar /opt/app-1.jar", "app-1");

@@ -143,7 +143,10 @@ fn kind_of(path: &[u8], inode: u64) -> (MappingKind, Vec<u8>) {
     match path {
         b"[vdso]" => (MappingKind::Vdso, path.to_vec()),
         b"[vsyscall]" => (MappingKind::Vsyscall, path.to_vec()),
-        _ if inode == 0 || path.is_empty() => (MappingKind::Anonymous, path.to_vec()),
+        // Shared memory without a name shows the device or key that it is made of.
+        _ if inode == 0 || path.starts_with(b"/dev/zero") || path.starts_with(b"/SYSV") => {
+            (MappingKind::Anonymous, path.to_vec())
+        }
         _ => match path.strip_suffix(b" (deleted)") {
             Some(path) => (MappingKind::Deleted, unescape(path)),
             None => (MappingKind::File, unescape(path)),
@@ -178,6 +181,7 @@ mod tests {
 55d0c0a02000-55d0c0a07000 r-xp 00002000 08:01 131                        /usr/bin/cat
 7f0000000000-7f0000001000 rwxp 00000000 00:00 0 
 7f1000000000-7f1000001000 r-xp 00001000 fe:10 9 /tmp/with space\\012x (deleted)
+7f2000000000-7f2000001000 r-xs 00000000 00:01 77 /dev/zero (deleted)
 7ffd00000000-7ffd00002000 r-xp 00000000 00:00 0                          [vdso]
 ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]
 ";
@@ -187,7 +191,7 @@ ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsysca
         let mappings = parse_mappings(TEXT.as_bytes());
         let kinds: Vec<_> = mappings.iter().map(|mapping| mapping.kind).collect();
         use MappingKind::{Anonymous, Deleted, File, Vdso, Vsyscall};
-        assert_eq!(kinds, [File, Anonymous, Deleted, Vdso, Vsyscall]);
+        assert_eq!(kinds, [File, Anonymous, Deleted, Anonymous, Vdso, Vsyscall]);
         assert_eq!(mappings[0].path, b"/usr/bin/cat");
         assert_eq!((mappings[0].offset, mappings[0].inode), (0x2000, 131));
         assert_eq!(mappings[2].path, b"/tmp/with space\nx");

@@ -26,6 +26,9 @@ const SECTIONS_BYTES_MAX: u64 = 1 << 20;
 /// Most bytes read of the section names.
 const SECTION_NAMES_BYTES_MAX: u64 = 1 << 20;
 
+/// Most bytes of a link to debug information: a file name of 255 bytes and a checksum.
+const DEBUG_LINK_BYTES_MAX: u64 = 264;
+
 /// Most bytes that all packed sections of a file may unpack to, in memory.
 const UNPACKED_BYTES_MAX: u64 = 512 << 20;
 
@@ -36,8 +39,19 @@ pub(super) struct Layout {
     pub symbols: bool,
     /// Whether the debug information is harmless and stands in the file itself.
     pub debug: bool,
+    /// Where the debug information is said to be, when it is not in the file itself.
+    pub debug_link: Option<DebugLink>,
     /// Loaded segments.
     pub segments: Vec<Segment>,
+}
+
+/// What `.gnu_debuglink` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct DebugLink {
+    /// File name, without any folder.
+    pub name: Vec<u8>,
+    /// CRC-32 of that file.
+    pub checksum: u32,
 }
 
 /// A loaded segment of a file.
@@ -51,7 +65,8 @@ pub(super) struct Segment {
 impl Layout {
     /// Reads the layout of a file; everything is forbidden for one that makes no sense.
     pub(super) fn read(executable: &Executable) -> Self {
-        let forbidden = Self { symbols: false, debug: false, segments: Vec::new() };
+        let forbidden =
+            Self { symbols: false, debug: false, debug_link: None, segments: Vec::new() };
         if executable.id.size > FILE_BYTES_MAX {
             return forbidden;
         }
@@ -80,6 +95,7 @@ fn read_layout(executable: &Executable) -> Option<Layout> {
     let mut layout = Layout {
         symbols: true,
         debug: true,
+        debug_link: None,
         segments: segments
             .map(|segment| Segment {
                 offset: segment.p_offset(endian),
@@ -119,7 +135,13 @@ fn judge_sections(
         let name = section_name(&names, section.sh_name(endian));
         let packed = section.sh_flags(endian).contains(SHF_COMPRESSED);
         match name {
-            b".gnu_debuglink" | b".gnu_debugaltlink" | b".debug_sup" => layout.debug = false,
+            b".gnu_debuglink" => {
+                layout.debug = false;
+                let size = section.sh_size(endian).min(DEBUG_LINK_BYTES_MAX);
+                let bytes = executable.read(section.sh_offset(endian), size).unwrap_or_default();
+                layout.debug_link = parse_debug_link(&bytes, endian);
+            }
+            b".gnu_debugaltlink" | b".debug_sup" => layout.debug = false,
             b".gnu_debugdata" if unpacked_xz(executable, section, endian, &mut room).is_none() => {
                 layout.symbols = false;
                 layout.debug = false;
@@ -132,6 +154,19 @@ fn judge_sections(
         }
     }
     Some(())
+}
+
+/// Parses a name that ends with zero, zeros up to a multiple of four, and a checksum.
+fn parse_debug_link(bytes: &[u8], endian: Endianness) -> Option<DebugLink> {
+    let end = bytes.iter().position(|byte| *byte == 0)?;
+    let name = bytes.get(..end).filter(|name| !name.is_empty() && !name.contains(&b'/'))?;
+    let start = (end + 1).next_multiple_of(4);
+    let checksum = bytes.get(start..start + 4)?.try_into().ok()?;
+    let checksum = match endian {
+        Endianness::Little => u32::from_le_bytes(checksum),
+        Endianness::Big => u32::from_be_bytes(checksum),
+    };
+    Some(DebugLink { name: name.to_vec(), checksum })
 }
 
 fn section_name(names: &[u8], start: u32) -> &[u8] {
@@ -174,4 +209,41 @@ fn drain(unpacked: impl Read, room: &mut u64) -> Option<()> {
     let count = io::copy(&mut unpacked.take(*room + 1), &mut io::sink()).ok()?;
     *room = room.checked_sub(count)?;
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_link_that_leads_elsewhere_is_none() {
+        let parse = |bytes: &[u8]| parse_debug_link(bytes, Endianness::Little);
+        let link = parse(b"a.debug\0\x01\x02\0\0").expect("this is a link");
+        assert_eq!((link.name.as_slice(), link.checksum), (&b"a.debug"[..], 0x201));
+        assert_eq!(parse(b"../pipe\0\x01\x02\0\0"), None);
+        assert_eq!(parse(b"\0\0\0\0\x01\x02\0\0"), None);
+        assert_eq!(parse(b"a.debug"), None);
+    }
+
+    #[test]
+    fn an_offset_between_segments_has_no_address() {
+        let segments = vec![
+            Segment { offset: 0, bytes: 0x10, address: 0x4000 },
+            Segment { offset: 0x100, bytes: 0x10, address: u64::MAX - 4 },
+        ];
+        let layout = Layout { symbols: true, debug: true, debug_link: None, segments };
+        assert_eq!(layout.address_of(0xf), Some(0x400f));
+        assert_eq!(layout.address_of(0x10), None);
+        assert_eq!(layout.address_of(0x104), Some(u64::MAX));
+        assert_eq!(layout.address_of(0x105), None);
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_links_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let _ = parse_debug_link(&bytes, Endianness::Big);
+        }
+    }
 }

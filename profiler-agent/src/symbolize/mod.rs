@@ -3,6 +3,7 @@
 //! An address without a name becomes `module+0xoffset` with the build id, so that it can be named later.
 
 mod cache;
+mod debug_file;
 mod demangle;
 mod kernel;
 mod layout;

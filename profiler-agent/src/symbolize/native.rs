@@ -1,7 +1,6 @@
 //! Names of addresses in executables and libraries, from their symbol tables and debug information.
 
 use std::collections::HashMap;
-use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -9,9 +8,9 @@ use std::sync::Arc;
 use blazesym::symbolize::source::{Elf, Source};
 use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
 use profiler_common::profile::{Frame, FrameKind};
-use rustix::fs::{CWD, ResolveFlags};
 
 use super::Options;
+use super::debug_file::DebugFile;
 use super::demangle::demangled;
 use super::layout::Layout;
 use crate::process::Executable;
@@ -21,9 +20,6 @@ const FILES_MAX: usize = 96;
 
 /// Most bytes of files parsed at once. They are mapped, and their indices take about a tenth.
 const FILES_BYTES_MAX: u64 = 4 << 30;
-
-/// Where packages and administrators put debug information by build id.
-const DEBUG_FOLDER: &str = "/usr/lib/debug/.build-id";
 
 /// Names addresses of ELF files.
 #[derive(Debug)]
@@ -38,7 +34,7 @@ pub(super) struct NativeNames {
 #[derive(Debug)]
 struct Known {
     executable: Arc<Executable>,
-    debug_file: Option<Executable>,
+    debug_file: Option<DebugFile>,
     layout: Layout,
 }
 
@@ -79,7 +75,7 @@ impl NativeNames {
             self.bytes = 0;
         }
         let layout = Layout::read(executable);
-        let debug_file = if layout.symbols { open_debug_file(&executable.build_id) } else { None };
+        let debug_file = if layout.symbols { DebugFile::find(executable, &layout) } else { None };
         self.bytes = self.bytes.saturating_add(executable.id.size);
         self.files.insert(
             executable.serial,
@@ -113,7 +109,8 @@ impl Known {
     fn look_up(&self, parser: &Symbolizer, offset: u64) -> Option<Sym<'static>> {
         let separate = self.debug_file.as_ref().zip(self.layout.address_of(offset));
         let separate = separate.and_then(|(debug_file, address)| {
-            look_up_both(parser, &debug_file.path(), true, Input::VirtOffset(address))
+            let DebugFile { file, debug } = debug_file;
+            look_up_both(parser, &file.path(), *debug, Input::VirtOffset(address))
         });
         separate.or_else(|| {
             let path = self.executable.path();
@@ -165,20 +162,4 @@ fn parser(options: Options) -> Symbolizer {
         .enable_inlined_fns(options.inlined)
         .enable_demangling(false)
         .build()
-}
-
-/// Opens the separate debug information of a build, if this host has it.
-fn open_debug_file(build_id: &str) -> Option<Executable> {
-    let (folder, rest) = build_id.split_at_checked(2)?;
-    if rest.is_empty() {
-        return None;
-    }
-    let path = Path::new(DEBUG_FOLDER).join(folder).join(format!("{rest}.debug"));
-    let file = open_regular(&path).ok()?;
-    // A file of another build would give wrong names.
-    Executable::new(file, "debug").ok().filter(|debug| debug.build_id == build_id)
-}
-
-fn open_regular(path: &Path) -> std::io::Result<std::fs::File> {
-    crate::process::open_regular(CWD, path.as_os_str().as_bytes(), ResolveFlags::empty())
 }

@@ -213,6 +213,37 @@ fn packed_debug_information_is_read_and_a_bomb_is_not() {
     assert!(!layout.debug && layout.symbols, "{layout:?}");
 }
 
+#[test]
+fn debug_information_that_was_split_off_is_found_by_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = compile(folder.path(), &["-Wl,--build-id=none"]);
+    let split = folder.path().join("program.debug");
+    let objcopy = |arguments: &[&str]| {
+        let mut command = Command::new("objcopy");
+        command.args(arguments).current_dir(folder.path());
+        command.status().is_ok_and(|status| status.success())
+    };
+    if !objcopy(&["--only-keep-debug", "program", "program.debug"]) {
+        eprintln!("skipped: no objcopy");
+        return;
+    }
+    assert!(objcopy(&["--strip-all", "--add-gnu-debuglink=program.debug", "program"]));
+    let (child, address) = start(&program);
+    let (table, key) = observed(child.id());
+    let located = locate(&sample(key, &[address], &[], WalkEnd::Stopped), &table);
+    end(child);
+    let name = || Symbolizer::new(Options { lines: true, inlined: true }).name(&located).remove(0);
+    let frame = name();
+    assert_eq!((frame.function.as_str(), frame.module.as_str()), ("busy_work", "program"));
+    assert!(frame.file.ends_with("program.c") && frame.line == 3, "{frame:?}");
+    // One that was made by somebody else is not believed, and a pipe in its place is not waited for.
+    std::fs::OpenOptions::new().append(true).open(&split).unwrap().write_all(b"x").unwrap();
+    assert!(name().function.starts_with("program+0x"));
+    std::fs::remove_file(&split).unwrap();
+    assert!(Command::new("mkfifo").arg(&split).status().unwrap().success());
+    assert!(name().function.starts_with("program+0x"));
+}
+
 fn bytes_at_end(path: &Path) -> u64 {
     std::fs::metadata(path).unwrap().len()
 }
