@@ -1,1 +1,82 @@
 //! The command line.
+//!
+//! Every flag of `serve` is also an environment variable and a key of the TOML file; [`config`](crate::config) merges
+//! them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::diff::args::DiffArgs;
+use crate::gate::args::GateArgs;
+
+/// Keeps profiles, compares them with their baseline, and says what made a release slower.
+#[derive(Debug, Parser)]
+#[command(name = "flamewatch-collector", version, max_term_width = 120, arg_required_else_help = true)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// What to log on stderr: error, warn, info, debug, trace, or a filter such as `info,flamewatch_collector=debug`
+    #[arg(long, global = true, value_name = "FILTER", env = "FLAMEWATCH_LOG", default_value = "info")]
+    pub log: String,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Accept profiles from agents, keep them, raise alerts, and show them in a browser
+    #[command(after_long_help = SERVE_EXAMPLES)]
+    Serve(ServeArgs),
+    /// Ask a collector whether a new version may go on: exit 0 pass, 3 regression, 4 inconclusive
+    Gate(GateArgs),
+    /// Compare profile files without a server: exit 0 pass, 3 regression, 4 inconclusive
+    Diff(DiffArgs),
+    /// Print the completions of a shell, to be sourced or installed
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  flamewatch-collector serve
+  flamewatch-collector serve --grpc 0.0.0.0:7170 --http 0.0.0.0:7171 --store sqlite:/data/flamewatch.db
+  FLAMEWATCH_RETENTION_DAYS=7 flamewatch-collector serve --config /etc/flamewatch/collector.toml
+
+A flag wins over its environment variable, that over the file, that over the default. Keys of the file are the long names
+of the flags; the tables [alert] and [detect] say whom to tell and what counts as a regression.";
+
+/// Arguments of `serve`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ServeArgs {
+    /// TOML file with settings
+    #[arg(long, value_name = "FILE", env = "FLAMEWATCH_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Where agents send profiles [default: 127.0.0.1:7170]
+    #[arg(long, value_name = "ADDRESS", env = "FLAMEWATCH_GRPC")]
+    pub grpc: Option<SocketAddr>,
+    /// Where the page, the API and the metrics are served [default: 127.0.0.1:7171]
+    #[arg(long, value_name = "ADDRESS", env = "FLAMEWATCH_HTTP")]
+    pub http: Option<SocketAddr>,
+    /// Where profiles are kept: sqlite:PATH
+    /// [default: sqlite:/var/lib/flamewatch-collector/flamewatch.db, or below ~/.local/state when not root]
+    #[arg(long, value_name = "STORE", env = "FLAMEWATCH_STORE")]
+    pub store: Option<String>,
+    /// Days after which profiles are deleted [default: 30]
+    #[arg(long, value_name = "DAYS", env = "FLAMEWATCH_RETENTION_DAYS")]
+    pub retention_days: Option<u32>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,1 +1,178 @@
-//! Settings: flag over environment over file over default.
+//! Settings of `serve`: flag over environment over file over default.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use serde::Deserialize;
+
+use crate::alert::AlertOptions;
+use crate::args::ServeArgs;
+use crate::detect::Policy;
+
+/// Days after which profiles are deleted, when nothing says otherwise.
+const RETENTION_DAYS: u32 = 30;
+
+/// Longest retention: ten years.
+const RETENTION_DAYS_MAX: u32 = 3660;
+
+/// Largest file of settings: what is larger is not one.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// The settings in force.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where agents send profiles.
+    pub grpc: SocketAddr,
+    /// Where people and programs look.
+    pub http: SocketAddr,
+    /// The store's file.
+    pub store: PathBuf,
+    /// Days after which profiles are deleted.
+    pub retention_days: u32,
+    /// Whom to tell.
+    pub alert: AlertOptions,
+    /// What counts as a regression.
+    pub detect: Policy,
+}
+
+/// The file of settings; its keys are the long names of the flags.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct ConfigFile {
+    grpc: Option<SocketAddr>,
+    http: Option<SocketAddr>,
+    store: Option<String>,
+    #[serde(alias = "retention_days")]
+    retention_days: Option<u32>,
+    alert: AlertOptions,
+    detect: Policy,
+}
+
+impl Config {
+    /// Merges the flags (which hold the environment) with their file and the defaults.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read or understood, or a value is out of range.
+    pub fn load(args: ServeArgs) -> anyhow::Result<Self> {
+        let ServeArgs { config, grpc, http, store, retention_days } = args;
+        let file = match &config {
+            Some(path) => read_file(path)?,
+            None => ConfigFile::default(),
+        };
+        let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let store = match store.or(file.store) {
+            Some(store) => parse_store(&store)?,
+            None => default_store()?,
+        };
+        let retention_days = retention_days.or(file.retention_days).unwrap_or(RETENTION_DAYS);
+        if !(1..=RETENTION_DAYS_MAX).contains(&retention_days) {
+            bail!("retention of `{retention_days}` days is not between 1 and {RETENTION_DAYS_MAX}");
+        }
+        Ok(Self {
+            grpc: grpc.or(file.grpc).unwrap_or_else(|| local(7170)),
+            http: http.or(file.http).unwrap_or_else(|| local(7171)),
+            store,
+            retention_days,
+            alert: file.alert,
+            detect: file.detect,
+        })
+    }
+}
+
+fn read_file(path: &Path) -> anyhow::Result<ConfigFile> {
+    let shown = path.display();
+    let read = || -> anyhow::Result<String> {
+        let bytes = std::fs::metadata(path)?.len();
+        if bytes > FILE_BYTES_MAX {
+            bail!("it has {bytes} bytes; a file of settings has at most {FILE_BYTES_MAX}");
+        }
+        Ok(std::fs::read_to_string(path)?)
+    };
+    let text = read().with_context(|| format!("failed to read the settings `{shown}`"))?;
+    // The error of `toml` names line and column and shows the line.
+    toml::from_str(&text).with_context(|| format!("failed to understand the settings `{shown}`"))
+}
+
+/// Reads `sqlite:PATH`.
+fn parse_store(store: &str) -> anyhow::Result<PathBuf> {
+    match store.split_once(':') {
+        Some(("sqlite", path)) => {
+            // Also in the form of a URL with an empty host: sqlite:///var/lib/…
+            let path = path.strip_prefix("//").unwrap_or(path);
+            if path.is_empty() {
+                bail!("store `{store}` names no file: use sqlite:PATH");
+            }
+            Ok(PathBuf::from(path))
+        }
+        Some(("clickhouse", _)) => {
+            bail!("store `{store}`: ClickHouse is not supported by this build; use sqlite:PATH")
+        }
+        _ => bail!("store `{store}` is not understood: use sqlite:PATH"),
+    }
+}
+
+fn default_store() -> anyhow::Result<PathBuf> {
+    const FOLDER: &str = "flamewatch-collector";
+    const FILE: &str = "flamewatch.db";
+    if rustix::process::geteuid().is_root() {
+        return Ok(Path::new("/var/lib").join(FOLDER).join(FILE));
+    }
+    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let state = folder("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| folder("HOME").map(|home| Path::new(&home).join(".local/state")))
+        .context("failed to choose a file for the store: HOME is not set; use --store sqlite:PATH")?;
+    Ok(state.join(FOLDER).join(FILE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str, mut args: ServeArgs) -> anyhow::Result<Config> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("collector.toml");
+        std::fs::write(&path, text).unwrap();
+        args.config = Some(path);
+        Config::load(args)
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
+        let file = "grpc = '127.0.0.1:1'\nhttp = '127.0.0.1:2'\nstore = 'sqlite:/f'\n";
+        let args = ServeArgs { grpc: Some(([127, 0, 0, 1], 9).into()), ..Default::default() };
+        let config = load(file, args).unwrap();
+        assert_eq!((config.grpc.port(), config.http.port()), (9, 2));
+        assert_eq!(config.store, Path::new("/f"));
+        assert_eq!(config.retention_days, RETENTION_DAYS);
+        assert_eq!(load("retention-days = 7", ServeArgs::default()).unwrap().retention_days, 7);
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line() {
+        let error = load("retention-days = 7\ncolour = 'blue'\n", ServeArgs::default()).unwrap_err();
+        let text = format!("{error:#}");
+        assert!(text.contains("line 2") && text.contains("colour"), "{text}");
+    }
+
+    #[test]
+    fn a_store_that_is_not_supported_is_refused_with_what_is() {
+        for store in ["clickhouse://host:9000", "postgres://x", "path/only", "sqlite:"] {
+            let args = ServeArgs { store: Some(store.to_owned()), ..Default::default() };
+            let error = Config::load(args).unwrap_err().to_string();
+            assert!(error.contains(store) && error.contains("sqlite:PATH"), "{error}");
+        }
+        assert_eq!(parse_store("sqlite:///a/b").unwrap(), Path::new("/a/b"));
+        assert_eq!(parse_store("sqlite:a/b").unwrap(), Path::new("a/b"));
+    }
+
+    #[test]
+    fn retention_has_bounds() {
+        for days in [0, RETENTION_DAYS_MAX + 1] {
+            let args = ServeArgs { retention_days: Some(days), ..Default::default() };
+            assert!(Config::load(args).unwrap_err().to_string().contains(&days.to_string()));
+        }
+    }
+}

@@ -1,1 +1,82 @@
-fn main() {}
+//! flamewatch-collector: reads its settings, does what the command says, and turns the outcome into an exit code.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{CommandFactory as _, Parser as _};
+use flamewatch_collector::args::{Arguments, Command, ServeArgs};
+use flamewatch_collector::config::Config;
+use flamewatch_collector::{diff, gate, server};
+use tokio::runtime::Runtime;
+use tracing_subscriber::EnvFilter;
+
+/// What clap itself exits with for a wrong command line.
+const USAGE: u8 = 2;
+
+/// How long work on other threads may still take when the command has ended.
+const THREADS_END: Duration = Duration::from_secs(5);
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match start_log(&arguments.log).and_then(|()| run(arguments.command)) {
+        Ok(code) => code,
+        Err(error) => {
+            report(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve(args) => serve(args),
+        Command::Gate(args) => {
+            let runtime = Runtime::new().context("failed to start threads")?;
+            let code = runtime.block_on(gate::command(&args, &mut std::io::stdout()))?;
+            Ok(ExitCode::from(code))
+        }
+        Command::Diff(args) => {
+            Ok(ExitCode::from(diff::command(&args, &mut std::io::stdout().lock())?))
+        }
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            let name = "flamewatch-collector";
+            clap_complete::generate(shell, &mut Arguments::command(), name, &mut text);
+            std::io::stdout().write_all(&text).context("failed to write to stdout")?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
+    let config = match Config::load(args) {
+        Ok(config) => config,
+        Err(error) => {
+            report(&error);
+            return Ok(ExitCode::from(USAGE));
+        }
+    };
+    let runtime = Runtime::new().context("failed to start threads")?;
+    let served = runtime.block_on(server::serve(config));
+    runtime.shutdown_timeout(THREADS_END);
+    served.map(|()| ExitCode::SUCCESS)
+}
+
+fn start_log(filter: &str) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(filter)
+        .with_context(|| format!("`{filter}` is no filter for logs; try `info` or `debug`"))?;
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal() && !no_color)
+        .with_writer(std::io::stderr)
+        .init();
+    Ok(())
+}
+
+fn report(error: &anyhow::Error) {
+    // Nothing is left to do when stderr is gone.
+    let _closed = writeln!(std::io::stderr(), "error: {error:#}");
+}

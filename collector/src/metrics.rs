@@ -1,1 +1,184 @@
 //! Every metric of the collector, with its help text.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use crate::store::StoreStats;
+
+/// One label, such as (reason, invalid).
+type Label = [(&'static str, String); 1];
+
+/// The collector's metrics; totals of the store are read from it when asked for, so that they survive restarts.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    samples_stored: Counter,
+    samples_taken: Counter,
+    samples_lost: Family<Label, Counter>,
+    batches_stored: Counter,
+    batches_duplicate: Counter,
+    batches_rejected: Family<Label, Counter>,
+    push_seconds: Histogram,
+    store_bytes: Gauge,
+    alerts: Family<Label, Gauge>,
+}
+
+impl Metrics {
+    /// Makes all metrics, at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let metrics = Self {
+            registry: Registry::with_prefix("flamewatch_collector"),
+            samples_stored: Counter::default(),
+            samples_taken: Counter::default(),
+            samples_lost: Family::default(),
+            batches_stored: Counter::default(),
+            batches_duplicate: Counter::default(),
+            batches_rejected: Family::default(),
+            // From 1 ms, a cached commit, to 8 s, a disk in trouble.
+            push_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
+            store_bytes: Gauge::default(),
+            alerts: Family::default(),
+        };
+        metrics.registered()
+    }
+
+    fn registered(mut self) -> Self {
+        let Self {
+            registry,
+            samples_stored,
+            samples_taken,
+            samples_lost,
+            batches_stored,
+            batches_duplicate,
+            batches_rejected,
+            push_seconds,
+            store_bytes,
+            alerts,
+        } = &mut self;
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "Version of this collector", build);
+        registry.register(
+            "samples_stored",
+            "Samples in stored batches since the store was made",
+            samples_stored.clone(),
+        );
+        registry.register(
+            "samples_taken",
+            "Samples that agents took, by their own account",
+            samples_taken.clone(),
+        );
+        registry.register(
+            "samples_lost",
+            "Samples that agents lost, by reason, by their own account",
+            samples_lost.clone(),
+        );
+        registry.register(
+            "batches_stored",
+            "Batches stored since the store was made",
+            batches_stored.clone(),
+        );
+        registry.register(
+            "batches_duplicate",
+            "Batches that came again after they were stored",
+            batches_duplicate.clone(),
+        );
+        registry.register(
+            "batches_rejected",
+            "Batches refused: invalid, protocol and too_old for good; overloaded and unavailable \
+             so that they come again",
+            batches_rejected.clone(),
+        );
+        registry.register(
+            "push_seconds",
+            "Time from a decoded batch to its acknowledgement",
+            push_seconds.clone(),
+        );
+        registry.register("store_bytes", "Size of the store's files", store_bytes.clone());
+        registry.register("alerts", "Alerts by state", alerts.clone());
+        self
+    }
+
+    /// Counts a refused batch.
+    pub fn count_rejected(&self, reason: &'static str) {
+        self.batches_rejected.get_or_create(&label("reason", reason)).inc();
+    }
+
+    /// Notes how long an acknowledged batch took.
+    pub fn observe_push(&self, elapsed: Duration) {
+        self.push_seconds.observe(elapsed.as_secs_f64());
+    }
+
+    /// All metrics as text, with the store's totals and the number of alerts by state as given.
+    ///
+    /// # Errors
+    ///
+    /// When a metric cannot be written as text.
+    pub fn encode(
+        &self,
+        stats: &StoreStats,
+        alerts: &BTreeMap<String, u64>,
+    ) -> Result<String, std::fmt::Error> {
+        let set = |counter: &Counter, total| counter.inner().store(total, Ordering::Relaxed);
+        set(&self.samples_stored, stats.samples_stored);
+        set(&self.samples_taken, stats.samples_taken);
+        set(&self.batches_stored, stats.batches_stored);
+        set(&self.batches_duplicate, stats.duplicates);
+        for (reason, samples) in &stats.lost {
+            set(&self.samples_lost.get_or_create(&label("reason", reason)), *samples);
+        }
+        self.store_bytes.set(i64::try_from(stats.bytes_on_disk).unwrap_or(i64::MAX));
+        for state in ["pending", "firing", "resolved"] {
+            let count = alerts.get(state).copied().unwrap_or_default();
+            let gauge = self.alerts.get_or_create(&label("state", state));
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn label(name: &'static str, value: &str) -> Label {
+    [(name, value.to_owned())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_totals_of_the_store_are_counters() {
+        let metrics = Metrics::new();
+        metrics.count_rejected("invalid");
+        let stats = StoreStats {
+            samples_stored: 7,
+            lost: BTreeMap::from([("ring_full".to_owned(), 2)]),
+            ..Default::default()
+        };
+        let text = metrics.encode(&stats, &BTreeMap::from([("firing".to_owned(), 1)])).unwrap();
+        for line in [
+            "flamewatch_collector_samples_stored_total 7",
+            "flamewatch_collector_samples_lost_total{reason=\"ring_full\"} 2",
+            "flamewatch_collector_batches_rejected_total{reason=\"invalid\"} 1",
+            "flamewatch_collector_alerts{state=\"firing\"} 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+    }
+}

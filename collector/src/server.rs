@@ -1,1 +1,205 @@
 //! All stages in order: the one file that sees them all.
+//!
+//! Takes its ports first, then opens the store, then serves; a stage that ends early ends the collector with an error.
+//! What was acknowledged is durable, so ending is safe at any time; SIGINT and SIGTERM end open requests first.
+
+use std::fs::DirBuilder;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, bail};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+use crate::admin::{self, Admin};
+use crate::alert::{AlertBook, Evaluator};
+use crate::config::Config;
+use crate::ingest::{IngestService, unix_ns};
+use crate::metrics::Metrics;
+use crate::show;
+use crate::store::{Store, StoreOptions};
+
+const DAY_NS: u64 = 86_400 * 1_000_000_000;
+
+/// How often what is past retention is deleted: often enough that each run is short.
+const RETAIN_EVERY: Duration = Duration::from_secs(3600);
+
+/// How long open requests may take once the collector is told to end. Agents repeat what was not answered.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// Most requests open at once on one agent's connection; an agent sends one batch after another.
+const STREAMS_MAX: u32 = 16;
+
+/// When an agent's connection is asked whether it still lives, and how long it has to answer.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(30);
+const KEEPALIVE_WITHIN: Duration = Duration::from_secs(20);
+
+/// Serves until SIGINT or SIGTERM.
+///
+/// # Errors
+///
+/// When a port is in use, the store cannot be opened, or a stage ends early.
+pub async fn serve(config: Config) -> anyhow::Result<()> {
+    let grpc = listen(config.grpc).await?;
+    let http = listen(config.http).await?;
+    let (grpc_address, http_address) = (grpc.local_addr()?, http.local_addr()?);
+    let store = Arc::new(open_store(config.store.clone()).await?);
+    let metrics = Arc::new(Metrics::new());
+    let retention_ns = u64::from(config.retention_days) * DAY_NS;
+    let shutdown = CancellationToken::new();
+    let mut stages = JoinSet::new();
+
+    let alerts = Arc::new(AlertBook::load(&store)?);
+    let ingest = IngestService::new(Arc::clone(&store), Arc::clone(&metrics), retention_ns);
+    stages.spawn(accept(grpc, ingest, shutdown.clone()));
+    stages.spawn(retain(Arc::clone(&store), retention_ns, shutdown.clone()));
+    stages.spawn(evaluate(&config, &store, &alerts, shutdown.clone())?);
+    let pages = show::router(show::State::new(Arc::clone(&store), config.detect.clone()))
+        .merge(admin::router(Admin { store, metrics, alerts }));
+    stages.spawn(answer(http, pages, shutdown.clone()));
+
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        page = %format_args!("http://{http_address}/"),
+        agents = %format_args!("http://{grpc_address}"),
+        store = %config.store.display(),
+        retention_days = config.retention_days,
+        "serving"
+    );
+    notify(&[sd_notify::NotifyState::Ready]);
+    let ended = until_told(&mut stages).await;
+    notify(&[sd_notify::NotifyState::Stopping]);
+    shutdown.cancel();
+    let drained = tokio::time::timeout(DRAIN_MAX, drain(&mut stages)).await;
+    if drained.is_err() {
+        tracing::warn!(seconds = DRAIN_MAX.as_secs(), "requests still open after the drain");
+    }
+    ended
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("failed to listen on `{address}`"))
+}
+
+async fn open_store(path: PathBuf) -> anyhow::Result<Store> {
+    let open = move || {
+        if let Some(folder) = path.parent().filter(|folder| *folder != Path::new("")) {
+            // Profiles name functions and hosts, which are nobody else's business.
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)
+                .with_context(|| format!("failed to make the folder `{}`", folder.display()))?;
+        }
+        Ok(Store::open(&path, StoreOptions::default())?)
+    };
+    tokio::task::spawn_blocking(open).await.context("failed to open the store")?
+}
+
+/// Takes batches from agents.
+async fn accept(
+    listener: TcpListener,
+    ingest: IngestService,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let ingest = ingest.into_server();
+    set_serving(&health, &ingest).await;
+    Server::builder()
+        .max_concurrent_streams(STREAMS_MAX)
+        .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
+        .http2_keepalive_timeout(Some(KEEPALIVE_WITHIN))
+        .add_service(health_service)
+        .add_service(ingest)
+        .serve_with_incoming_shutdown(
+            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            shutdown.cancelled_owned(),
+        )
+        .await
+        .context("failed to serve agents")
+}
+
+async fn set_serving<S: tonic::server::NamedService>(
+    health: &tonic_health::server::HealthReporter,
+    _service: &S,
+) {
+    health.set_serving::<S>().await;
+}
+
+/// Answers people and programs.
+async fn answer(
+    listener: TcpListener,
+    router: axum::Router,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    axum::serve(listener, router)
+        .with_graceful_shutdown(shutdown.cancelled_owned())
+        .await
+        .context("failed to serve HTTP")
+}
+
+/// Deletes what is past retention, every hour.
+async fn retain(
+    store: Arc<Store>,
+    retention_ns: u64,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut ticks = tokio::time::interval(RETAIN_EVERY);
+    while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
+        let store = Arc::clone(&store);
+        let before = unix_ns(SystemTime::now()).saturating_sub(retention_ns);
+        match tokio::task::spawn_blocking(move || store.retain(before)).await? {
+            Ok(retained) => {
+                tracing::debug!(blocks = retained.blocks, stacks = retained.stacks, "retention");
+            }
+            // A full disk is not the end: ingest says so to the agents, and the next run may succeed.
+            Err(error) => {
+                let error = anyhow::Error::from(error);
+                tracing::error!(error = %format_args!("{error:#}"), "failed to delete old profiles");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Waits for a signal, or for a stage that ends early.
+async fn until_told(stages: &mut JoinSet<anyhow::Result<()>>) -> anyhow::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("failed to await SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("failed to await SIGTERM")?;
+    tokio::select! {
+        _ = interrupt.recv() => tracing::info!("SIGINT: ending"),
+        _ = terminate.recv() => tracing::info!("SIGTERM: ending"),
+        ended = stages.join_next() => match ended {
+            Some(ended) => {
+                ended.context("a stage panicked")??;
+                bail!("a stage ended early");
+            }
+            None => bail!("no stage runs"),
+        },
+    }
+    Ok(())
+}
+
+async fn drain(stages: &mut JoinSet<anyhow::Result<()>>) {
+    while let Some(ended) = stages.join_next().await {
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(error = %format_args!("{error:#}"), "stage failed"),
+            Err(error) => tracing::error!(%error, "stage panicked"),
+        }
+    }
+}
+
+/// Tells systemd, where there is one.
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "failed to notify the service manager");
+    }
+}

@@ -1,1 +1,138 @@
 //! Accepts batches over gRPC; acknowledges what is durable.
+//!
+//! Decodes within limits, validates ([`validate`]), stores, answers. A batch that can never be stored is refused for
+//! good; one that cannot be stored now is refused so that its agent sends it again.
+
+mod validate;
+
+pub use validate::{AcceptedBatch, Rejection, validate};
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use profiler_common::wire::v1::ingest_server::{Ingest, IngestServer};
+use profiler_common::wire::{BATCH_BYTES_MAX, v1};
+use tokio::sync::Semaphore;
+use tonic::codec::CompressionEncoding;
+use tonic::{Request, Response, Status};
+
+use crate::metrics::Metrics;
+use crate::store::{Store, StoreError, Written};
+
+/// Largest message: a batch and the fields around it.
+const MESSAGE_BYTES_MAX: usize = BATCH_BYTES_MAX + 64;
+
+/// Most batches worked on at once; further ones are refused and come again. One may take 100 MB decoded, and the
+/// store's group commit gains nothing beyond.
+const PUSHES_MAX: usize = 32;
+
+/// The gRPC service.
+#[derive(Debug)]
+pub struct IngestService {
+    store: Arc<Store>,
+    metrics: Arc<Metrics>,
+    retention_ns: u64,
+    slots: Arc<Semaphore>,
+}
+
+impl IngestService {
+    /// Stores into `store`; refuses windows that ended longer than `retention_ns` ago.
+    #[must_use]
+    pub fn new(store: Arc<Store>, metrics: Arc<Metrics>, retention_ns: u64) -> Self {
+        Self { store, metrics, retention_ns, slots: Arc::new(Semaphore::new(PUSHES_MAX)) }
+    }
+
+    /// The service with its limits, to be added to a server.
+    #[must_use]
+    pub fn into_server(self) -> IngestServer<Self> {
+        IngestServer::new(self)
+            .accept_compressed(CompressionEncoding::Zstd)
+            .send_compressed(CompressionEncoding::Zstd)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+}
+
+#[tonic::async_trait]
+impl Ingest for IngestService {
+    async fn push(
+        &self,
+        request: Request<v1::PushRequest>,
+    ) -> Result<Response<v1::PushResponse>, Status> {
+        let started = Instant::now();
+        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
+            self.metrics.count_rejected("overloaded");
+            return Err(Status::resource_exhausted("too many batches at once: send it again later"));
+        };
+        let Some(batch) = request.into_inner().batch else {
+            self.metrics.count_rejected("invalid");
+            return Err(Status::invalid_argument("request holds no batch"));
+        };
+        let store = Arc::clone(&self.store);
+        let metrics = Arc::clone(&self.metrics);
+        let retention_ns = self.retention_ns;
+        // Runs to its end even if the agent hangs up: what was begun is stored, and the repetition is a duplicate.
+        let pushed = tokio::task::spawn_blocking(move || {
+            let pushed = push_batch(&store, &metrics, batch, retention_ns);
+            drop(slot);
+            pushed
+        });
+        let outcome = pushed.await.map_err(|error| Status::internal(error.to_string()))??;
+        self.metrics.observe_push(started.elapsed());
+        Ok(Response::new(v1::PushResponse { outcome: outcome.into() }))
+    }
+}
+
+fn push_batch(
+    store: &Store,
+    metrics: &Metrics,
+    batch: v1::Batch,
+    retention_ns: u64,
+) -> Result<v1::Outcome, Status> {
+    let batch = validate(batch, unix_ns(SystemTime::now()), retention_ns).map_err(|rejection| {
+        metrics.count_rejected(rejection.name());
+        refuse(&rejection)
+    })?;
+    match store.write(&batch) {
+        Ok(Written::Stored) => Ok(v1::Outcome::Stored),
+        Ok(Written::Duplicate) => Ok(v1::Outcome::Duplicate),
+        Err(error) => {
+            let status = fail(&error);
+            let is_lost = status.code() == tonic::Code::InvalidArgument;
+            metrics.count_rejected(if is_lost { "invalid" } else { "unavailable" });
+            tracing::warn!(agent = batch.agent_id, error = %status.message(), "failed to store");
+            Err(status)
+        }
+    }
+}
+
+fn refuse(rejection: &Rejection) -> Status {
+    match rejection {
+        Rejection::Protocol(_) => Status::failed_precondition(rejection.to_string()),
+        Rejection::TooOld { .. } | Rejection::Invalid(_) => {
+            Status::invalid_argument(rejection.to_string())
+        }
+    }
+}
+
+/// Only what can never be stored is refused for good; everything else comes again.
+fn fail(error: &StoreError) -> Status {
+    match error {
+        StoreError::Inconsistent(_) => Status::invalid_argument(error.to_string()),
+        StoreError::Disk { action, source } | StoreError::Sqlite { action, source } => {
+            Status::unavailable(format!("failed to {action}: {source}"))
+        }
+        StoreError::Unusable { .. }
+        | StoreError::Damaged(_)
+        | StoreError::TooLarge { .. }
+        | StoreError::Commit(_) => Status::unavailable(error.to_string()),
+    }
+}
+
+/// A time of the clock as the wire has it; 0 before 1970.
+pub(crate) fn unix_ns(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -119,6 +119,12 @@ impl Store {
     ) -> Result<bool, StoreError> {
         self.sqlite.save_state(key, expected_version, value)
     }
+
+    /// Makes the disk look full at so many pages of the store.
+    #[cfg(test)]
+    pub(crate) fn limit_pages(&self, pages: u32) {
+        self.sqlite.limit_pages(pages);
+    }
 }
 
 /// How a store behaves.

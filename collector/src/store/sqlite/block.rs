@@ -181,7 +181,8 @@ mod tests {
             errors in proptest::collection::btree_map(1u32..133, 1u64..1 << 40, 0..5),
             waiting: bool,
         ) {
-            let mut histogram = LatencyHistogram { sum_ns: 7, max_ns: 5, ..Default::default() };
+            let mut histogram = LatencyHistogram::default();
+            (histogram.sum_ns, histogram.max_ns) = (7, 5);
             for (bucket, calls) in buckets {
                 histogram.add(bucket, calls);
             }

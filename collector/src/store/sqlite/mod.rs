@@ -55,6 +55,11 @@ impl Sqlite {
         self.writer.write(batch)
     }
 
+    #[cfg(test)]
+    pub(super) fn limit_pages(&self, pages: u32) {
+        self.writer.limit_pages(pages);
+    }
+
     pub(super) fn stats(&self) -> Result<StoreStats, StoreError> {
         let mut stats = StoreStats::default();
         let read = failed("read the totals");

@@ -113,6 +113,11 @@ impl Writer {
             .map_err(failed("give space back"))
     }
 
+    #[cfg(test)]
+    pub(super) fn limit_pages(&self, pages: u32) {
+        self.lock().connection.pragma_update(None, "max_page_count", pages).unwrap();
+    }
+
     fn commit_if_last(&self, core: &mut Core) {
         let is_full = core.group.as_ref().is_some_and(|group| group.batches >= GROUP_BATCHES_MAX);
         if is_full || self.queued.load(Ordering::SeqCst) == 0 {

@@ -1,0 +1,157 @@
+//! What is accepted, what is refused, and that nothing panics.
+
+use super::*;
+use proptest::prelude::*;
+use prost::Message as _;
+
+const NOW: u64 = 1_700_000_000_000_000_000;
+const RETENTION: u64 = 86_400 * 1_000_000_000;
+
+pub(crate) fn valid() -> v1::Batch {
+    let frame = v1::Frame { kind: 1, function: 2, module: 3, file: 0, line: 0, build_id: 0 };
+    let syscall = v1::SyscallLatency {
+        name: 4,
+        waiting: false,
+        calls: 1,
+        sum_ns: 9,
+        max_ns: 9,
+        buckets: vec![9],
+        bucket_counts: vec![1],
+        errors: vec![v1::ErrnoCount { errno: 11, count: 1 }],
+    };
+    let service = v1::ServiceProfile {
+        service: 1,
+        version: 0,
+        unit: 0,
+        labels: vec![v1::Label { key: 3, value: 0 }],
+        period_ns: 52_631_578,
+        stacks: vec![0],
+        counts: vec![3],
+        syscalls: vec![syscall],
+    };
+    v1::Batch {
+        protocol: PROTOCOL_VERSION,
+        agent_id: "0f3c-1".to_owned(),
+        epoch: NOW,
+        sequence: 1,
+        host: "host".to_owned(),
+        start_unix_ns: NOW - 10_000_000_000,
+        end_unix_ns: NOW,
+        strings: ["", "svc", "main", "app", "read"].map(str::to_owned).into(),
+        frames: vec![frame],
+        stacks: vec![v1::Stack { frames: vec![0] }],
+        services: vec![service],
+        accounting: Some(v1::Accounting {
+            samples_taken: 3,
+            lost: vec![v1::Loss { reason: "ring_full".to_owned(), samples: 0 }],
+        }),
+        host_labels: Vec::new(),
+    }
+}
+
+#[track_caller]
+fn check_refused(change: impl FnOnce(&mut v1::Batch), expected: &str) {
+    let mut batch = valid();
+    change(&mut batch);
+    let error = validate(batch, NOW, RETENTION).unwrap_err().to_string();
+    assert!(error.contains(expected), "`{error}` does not say `{expected}`");
+}
+
+#[test]
+fn a_valid_batch_is_accepted_unchanged() {
+    assert_eq!(*validate(valid(), NOW, RETENTION).unwrap(), valid());
+}
+
+#[test]
+fn every_broken_rule_is_named() {
+    check_refused(|b| b.protocol = 7, "protocol 7");
+    check_refused(|b| b.agent_id = "a b".to_owned(), "agent id");
+    check_refused(|b| b.agent_id = "a".repeat(129), "agent id");
+    check_refused(|b| b.host.clear(), "host");
+    check_refused(|b| b.sequence = 0, "sequence");
+    check_refused(|b| b.epoch = u64::MAX, "epoch");
+    check_refused(|b| b.end_unix_ns = b.start_unix_ns, "not after its start");
+    check_refused(|b| b.start_unix_ns = 0, "longer than an hour");
+    check_refused(|b| b.strings[0] = "x".to_owned(), "first string");
+    check_refused(|b| b.strings.clear(), "first string");
+    check_refused(|b| b.strings.push("x".repeat(STRING_BYTES_MAX + 1)), "bytes in a string");
+    check_refused(|b| b.frames[0].kind = 99, "frame kind `99`");
+    check_refused(|b| b.frames[0].module = 5, "index `5`");
+    check_refused(|b| b.stacks[0].frames[0] = 1, "frame `1`");
+    check_refused(|b| b.stacks[0].frames.clear(), "no frames");
+    check_refused(|b| b.stacks[0].frames = vec![0; STACK_FRAMES_MAX + 1], "frames in a stack");
+    check_refused(|b| b.services[0].service = 0, "service has no name");
+    check_refused(|b| b.services[0].stacks[0] = 1, "stack `1`");
+    check_refused(|b| b.services[0].counts.push(1), "1 stacks and 2 counts");
+    check_refused(|b| b.services[0].counts[0] = u64::MAX, "samples");
+    check_refused(|b| b.services[0].period_ns = 0, "period");
+    check_refused(|b| b.services[0].labels = vec![v1::Label { key: 1, value: 0 }; 65], "labels");
+    check_refused(|b| b.services[0].syscalls[0].buckets[0] = BUCKETS as u32, "bucket");
+    check_refused(|b| b.services[0].syscalls[0].bucket_counts.clear(), "0 counts");
+    check_refused(|b| b.services[0].syscalls[0].errors[0].errno = 0, "errno");
+    check_refused(
+        |b| b.accounting.as_mut().unwrap().lost[0].reason = "Ring full".to_owned(),
+        "reason of loss",
+    );
+}
+
+#[test]
+fn a_window_of_the_future_or_past_retention_is_refused() {
+    let at = |end: u64| {
+        let mut batch = valid();
+        batch.start_unix_ns = end - 1;
+        batch.end_unix_ns = end;
+        validate(batch, NOW, RETENTION)
+    };
+    assert!(at(NOW + FUTURE_NS_MAX).is_ok());
+    assert!(at(NOW + FUTURE_NS_MAX + 1).unwrap_err().to_string().contains("in the future"));
+    assert!(at(NOW - RETENTION + 1).is_ok());
+    assert_eq!(at(NOW - RETENTION).unwrap_err().name(), "too_old");
+}
+
+proptest! {
+    #[test]
+    fn mutated_bytes_never_panic(
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        cut in any::<prop::sample::Index>(),
+        is_cut: bool,
+    ) {
+        let mut bytes = valid().encode_to_vec();
+        for (at, value) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        if is_cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        if let Ok(batch) = v1::Batch::decode(&*bytes)
+            && let Ok(accepted) = validate(batch, NOW, RETENTION)
+        {
+            // What is accepted can be stored.
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("store.db");
+            let store = crate::store::Store::open(&path, Default::default()).unwrap();
+            store.write(&accepted).unwrap();
+        }
+    }
+
+    #[test]
+    fn random_indices_never_panic(
+        indices in proptest::collection::vec(any::<u32>(), 0..9),
+        counts in proptest::collection::vec(any::<u64>(), 0..9),
+        start: u64,
+        end: u64,
+        now: u64,
+        retention: u64,
+    ) {
+        let mut batch = valid();
+        batch.stacks.push(v1::Stack { frames: indices.clone() });
+        batch.services[0].stacks = indices.clone();
+        batch.services[0].counts = counts.clone();
+        batch.services[0].syscalls[0].buckets = indices;
+        batch.services[0].syscalls[0].bucket_counts = counts;
+        batch.start_unix_ns = start;
+        batch.end_unix_ns = end;
+        drop(validate(batch, now, retention));
+    }
+}
