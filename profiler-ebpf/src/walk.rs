@@ -1,9 +1,9 @@
 //! Walks the kernel and the user stack of the interrupted thread into a buffer, leaf first.
 
+use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_F_USER_STACK;
 use aya_ebpf::helpers::bpf_get_stack;
 use aya_ebpf::programs::PerfEventContext;
-use aya_ebpf::EbpfContext;
 use profiler_common::abi::sample::{FRAME_BYTES, WalkEnd};
 use profiler_common::abi::{KERNEL_FRAMES_MAX, USER_FRAMES_MAX};
 

@@ -194,9 +194,37 @@ pub(super) fn attach_cpu(
         .with_context(|| format!("failed to sample CPU {cpu} at {frequency_hz} Hz"))
 }
 
+/// Opens and closes the event that samples a CPU, to see whether this process may.
+pub(super) fn try_cpu_clock() -> std::io::Result<()> {
+    use std::os::fd::{FromRawFd as _, OwnedFd};
+    /// `PERF_TYPE_SOFTWARE`; the configuration 0 is `PERF_COUNT_SW_CPU_CLOCK`.
+    const SOFTWARE: u64 = 1;
+    /// `PERF_ATTR_SIZE_VER0`: type and size, configuration, period, and five words that stay 0.
+    const ATTRIBUTE_WORDS: usize = 8;
+    const PERIOD_NS: u64 = 1_000_000_000;
+    const CLOSE_ON_EXEC: libc::c_ulong = 8;
+    let mut attributes = [0u64; ATTRIBUTE_WORDS];
+    attributes[0] = (SOFTWARE | (8 * ATTRIBUTE_WORDS as u64) << 32).to_le();
+    attributes[2] = PERIOD_NS;
+    let cpu = online_cpus().ok().and_then(|cpus| cpus.first().copied()).unwrap_or(0);
+    // SAFETY: the kernel reads as many bytes as the size in the attributes says, which is that of the array; all other
+    // arguments are numbers: every process, one CPU, no group.
+    let fd = unsafe {
+        libc::syscall(libc::SYS_perf_event_open, &raw const attributes, -1, cpu, -1, CLOSE_ON_EXEC)
+    };
+    let fd = i32::try_from(fd).map_err(std::io::Error::other)?;
+    if fd < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was opened just now and belongs to nobody else.
+    drop(unsafe { OwnedFd::from_raw_fd(fd) });
+    Ok(())
+}
+
 pub(super) fn online_cpus() -> anyhow::Result<Vec<u32>> {
-    aya::util::online_cpus()
-        .map_err(|(path, error)| anyhow::Error::new(error).context(format!("failed to read `{path}`")))
+    aya::util::online_cpus().map_err(|(path, error)| {
+        anyhow::Error::new(error).context(format!("failed to read `{path}`"))
+    })
 }
 
 #[cfg(test)]

@@ -105,7 +105,8 @@ impl<'b> Types<'b> {
     }
 
     fn has_name(&self, at: u32, name: &str) -> bool {
-        let rest = self.strings.get(at as usize..).and_then(|rest| rest.split_at_checked(name.len()));
+        let rest =
+            self.strings.get(at as usize..).and_then(|rest| rest.split_at_checked(name.len()));
         rest.is_some_and(|(found, rest)| found == name.as_bytes() && rest.first() == Some(&0))
     }
 }

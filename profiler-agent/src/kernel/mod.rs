@@ -48,7 +48,9 @@ pub struct LoadOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The process may not use BPF.
-    #[error("not allowed to use BPF: missing {missing}; run as root, or give the program CAP_BPF and CAP_PERFMON")]
+    #[error(
+        "not allowed to use BPF: missing {missing}; run as root, or give the program CAP_BPF and CAP_PERFMON"
+    )]
     NotPermitted {
         /// Capabilities that are missing.
         missing: String,
@@ -57,7 +59,9 @@ pub enum LoadError {
         source: Box<aya::EbpfError>,
     },
     /// The kernel refused the maps or the object.
-    #[error("failed to load the kernel object; `flamewatch-agent check` shows what this kernel lacks")]
+    #[error(
+        "failed to load the kernel object; `flamewatch-agent check` shows what this kernel lacks"
+    )]
     Object(#[source] Box<aya::EbpfError>),
     /// A map of the object is missing or has another type; object and agent are not of one build.
     #[error("failed to open map `{0}` of the kernel object")]
@@ -300,4 +304,3 @@ fn read_ring(
     }
     records
 }
-

@@ -77,9 +77,8 @@ impl LatencyReader {
             let Some(nr) = slot_syscall(slot.key) else { return };
             let earlier = before.insert(id, *slot);
             // A slot that was freed and claimed again starts at zero.
-            let earlier = earlier.filter(|earlier| {
-                earlier.key == slot.key && earlier.start_ns == slot.start_ns
-            });
+            let earlier = earlier
+                .filter(|earlier| earlier.key == slot.key && earlier.start_ns == slot.start_ns);
             add_difference(&mut windows, nr, slot, earlier.as_ref());
             if !alive(slot_tgid(slot.key)) {
                 dead.push(id);
@@ -104,9 +103,8 @@ fn add_difference(
 ) {
     let process = ProcessKey { tgid: slot_tgid(slot.key), start_ns: slot.start_ns };
     let ia32 = slot.flags & SLOT_IA32 != 0;
-    let window = windows
-        .entry((process, nr, ia32))
-        .or_insert_with(|| empty_window(process, nr, ia32));
+    let window =
+        windows.entry((process, nr, ia32)).or_insert_with(|| empty_window(process, nr, ia32));
     let mut highest = None;
     for (bucket, calls) in slot.buckets.iter().enumerate() {
         let calls = calls.wrapping_sub(earlier.map_or(0, |earlier| earlier.buckets[bucket]));

@@ -87,7 +87,8 @@ pub const FRAME_BYTES: usize = size_of::<u64>();
 pub const SAMPLE_HEADER_BYTES: usize = size_of::<SampleHeader>();
 
 /// Bytes of the largest sample.
-pub const SAMPLE_BYTES_MAX: usize = SAMPLE_HEADER_BYTES + FRAME_BYTES * (KERNEL_FRAMES_MAX + USER_FRAMES_MAX);
+pub const SAMPLE_BYTES_MAX: usize =
+    SAMPLE_HEADER_BYTES + FRAME_BYTES * (KERNEL_FRAMES_MAX + USER_FRAMES_MAX);
 
 const _: () = assert!(SAMPLE_HEADER_BYTES == 56);
 
