@@ -61,7 +61,7 @@ impl Item {
         self.pooled_rate() * (self.baseline.exposure() + self.candidate.exposure()) / replicates
     }
 
-    /// Pearson dispersion: Σ (x_h - p_side N_h)² / (p_pooled N_h) over the degrees of freedom; 1 is pure Poisson.
+    /// Pearson dispersion: `Σ (x_h - p_side N_h)² / (p_pooled N_h)` over the degrees of freedom; 1 is pure Poisson.
     pub(super) fn pearson(&self) -> f64 {
         let pooled = self.pooled_rate();
         let degrees = self.degrees();
@@ -108,7 +108,7 @@ pub(super) struct Outcome {
     pub(super) candidate_error: f64,
 }
 
-/// Compares the two rates against a minimum effect in the rate (TREAT, McCarthy and Smyth 2009).
+/// Compares the two rates against a minimum effect in the rate (`McCarthy` and Smyth 2009, TREAT).
 ///
 /// Replicates are weighted between equal samples and equal replicates: `w = 1/(1 + N p τ²)`, `τ² = (φ-1)/μ`, the best
 /// weights when counts have variance `N p + (N p τ)²`. With few counts the exact conditional binomial test on counts

@@ -41,7 +41,7 @@ pub(super) fn t_quantile(tail: f64, degrees: f64) -> f64 {
     high
 }
 
-/// P(X >= x) for X binomial with `n` trials of probability `share`, continued to real `x` and `n`: I_share(x, n-x+1).
+/// P(X >= x) for X binomial with `n` trials of probability `share`, continued to real `x` and `n`: `I_share(x, n-x+1)`.
 pub(super) fn binomial_upper_tail(x: f64, n: f64, share: f64) -> f64 {
     if x <= 0.0 {
         return 1.0;

@@ -9,7 +9,9 @@ mod offline;
 mod pprof;
 mod table;
 
-pub use args::DiffArgs;
+pub use args::{DiffArgs, Output};
+pub use offline::command;
+pub(crate) use table::{show, verdict_table};
 
 use profiler_common::profile::LatencyHistogram;
 use serde::Serialize;

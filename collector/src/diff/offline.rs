@@ -1,1 +1,212 @@
-//! stub
+//! The `diff` command: compares profile files without a server.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use flate2::read::MultiGzDecoder;
+use profiler_common::profile::{Frame, FrameKind, Profile, parse_folded};
+use serde::Serialize;
+
+use super::args::Output;
+use super::pprof::parse_pprof;
+use super::table::verdict_table;
+use super::{DiffArgs, ProfileDiff};
+use crate::detect::{Verdict, judge};
+use crate::gate::{GatePolicy, GateVerdict, decide};
+use crate::store::UnitWindow;
+
+/// Largest file, after decompression, in bytes. A pprof of a busy fleet hour has tens of megabytes.
+const FILE_BYTES_MAX: u64 = 512 << 20;
+
+/// What `--output json` prints.
+#[derive(Serialize)]
+struct Report<'r> {
+    verdict: GateVerdict,
+    exit_code: u8,
+    reasons: &'r [String],
+    verdicts: &'r [Verdict],
+}
+
+/// Compares the files, prints to `out`, and returns the exit code.
+///
+/// # Errors
+///
+/// When a file cannot be read or is no profile, or when `out` fails.
+pub fn command(args: &DiffArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let policy = match &args.policy {
+        Some(path) => GatePolicy::read(path)?,
+        None => GatePolicy::default(),
+    };
+    let diff = ProfileDiff::new(&read_side(&args.baseline)?, &read_side(&args.candidate)?);
+    let verdicts = judge(&diff, &policy.detect);
+    let mut answer = decide(&diff, &verdicts, &policy);
+    if args.baseline.len() < 2 || args.candidate.len() < 2 {
+        answer.reasons.push(
+            "a side with one file has no replicates: how much runs differ by themselves cannot be known, so the \
+             intervals hold sampling noise alone; give several files a side"
+                .to_owned(),
+        );
+    }
+    match args.output {
+        Output::Json => {
+            let report = Report {
+                verdict: answer.verdict,
+                exit_code: answer.exit_code,
+                reasons: &answer.reasons,
+                verdicts: &verdicts,
+            };
+            serde_json::to_writer_pretty(&mut *out, &report)?;
+            writeln!(out)?;
+        }
+        Output::Table => {
+            writeln!(out, "{}", verdict_table(&verdicts, args.top))?;
+            writeln!(out, "{}", answer.verdict.name())?;
+            for reason in &answer.reasons {
+                writeln!(out, "  {reason}")?;
+            }
+        }
+    }
+    Ok(answer.exit_code)
+}
+
+/// One unit for each file.
+fn read_side(paths: &[PathBuf]) -> anyhow::Result<Vec<UnitWindow>> {
+    paths
+        .iter()
+        .enumerate()
+        .map(|(index, path)| {
+            let profile = read_profile(path)
+                .with_context(|| format!("failed to read profile `{}`", path.display()))?;
+            Ok(UnitWindow {
+                host: index.to_string(),
+                unit: path.display().to_string(),
+                version: String::new(),
+                start_unix_ns: 0,
+                cpu_ns: 0,
+                profile,
+                syscalls: Vec::new(),
+            })
+        })
+        .collect()
+}
+
+fn read_profile(path: &Path) -> anyhow::Result<Profile> {
+    let mut bytes = Vec::new();
+    read_bounded(File::open(path)?, &mut bytes)?;
+    if bytes.starts_with(&[0x1f, 0x8b]) {
+        let mut plain = Vec::new();
+        read_bounded(MultiGzDecoder::new(&bytes[..]), &mut plain)
+            .context("failed to decompress")?;
+        bytes = plain;
+    }
+    let name = path.to_string_lossy();
+    if name.ends_with(".pb") || name.ends_with(".pb.gz") || name.ends_with(".pprof") {
+        return Ok(parse_pprof(&bytes)?);
+    }
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => folded_profile(text),
+        // No text, so it can only be pprof under another name.
+        Err(_not_text) => Ok(parse_pprof(&bytes)?),
+    }
+}
+
+fn read_bounded(from: impl Read, bytes: &mut Vec<u8>) -> anyhow::Result<()> {
+    from.take(FILE_BYTES_MAX + 1).read_to_end(bytes)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        bail!("it has more than {FILE_BYTES_MAX} bytes");
+    }
+    Ok(())
+}
+
+/// Folded text carries no modules; `_[k]` marks the kernel and square brackets a marker.
+fn folded_profile(text: &str) -> anyhow::Result<Profile> {
+    let mut profile = Profile::default();
+    for (names, count) in parse_folded(text)? {
+        let frames: Vec<Frame> = names.into_iter().map(folded_frame).collect();
+        profile.add(&frames, count);
+    }
+    if profile.is_empty() {
+        bail!("it holds no stacks");
+    }
+    Ok(profile)
+}
+
+fn folded_frame(name: &str) -> Frame {
+    let (function, kind, module) = if let Some(function) = name.strip_suffix("_[k]") {
+        (function, FrameKind::Kernel, "[kernel]")
+    } else if let Some(function) = name.strip_suffix("_[i]") {
+        (function, FrameKind::Inlined, "")
+    } else if let Some(function) = name.strip_suffix("_[j]") {
+        (function, FrameKind::Jit, "")
+    } else if name.starts_with('[') && name.ends_with(']') {
+        (name, FrameKind::Marker, "")
+    } else {
+        (name, FrameKind::Native, "")
+    };
+    Frame { kind, module: module.to_owned(), ..Frame::marker(function) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(sides: [&[&str]; 2]) -> (u8, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |side: &str, texts: &[&str]| -> Vec<PathBuf> {
+            texts
+                .iter()
+                .enumerate()
+                .map(|(index, text)| {
+                    let path = folder.path().join(format!("{side}{index}.folded"));
+                    std::fs::write(&path, text).unwrap();
+                    path
+                })
+                .collect()
+        };
+        let args = DiffArgs {
+            baseline: write("a", sides[0]),
+            candidate: write("b", sides[1]),
+            policy: None,
+            top: 10,
+            output: Output::Table,
+        };
+        let mut out = Vec::new();
+        let code = command(&args, &mut out).unwrap();
+        (code, String::from_utf8(out).unwrap())
+    }
+
+    const OLD: [&str; 3] = [
+        "main;parse 5000\nmain;hash 3000\nmain;send 6000\nmain;log 4000",
+        "main;parse 5050\nmain;hash 2950\nmain;send 6020\nmain;log 4010",
+        "main;parse 4980\nmain;hash 3020\nmain;send 5960\nmain;log 3985",
+    ];
+    const NEW: [&str; 3] = [
+        "main;parse 5010\nmain;hash 4500\nmain;send 6030\nmain;log 4020",
+        "main;parse 4960\nmain;hash 4480\nmain;send 5990\nmain;log 3975",
+        "main;parse 5020\nmain;hash 4530\nmain;send 6010\nmain;log 4000",
+    ];
+
+    #[test]
+    fn replicates_that_got_slower_exit_3_and_name_the_function() {
+        let (code, text) = run([&OLD, &NEW]);
+        assert_eq!(code, 3, "{text}");
+        let regressions: Vec<&str> =
+            text.lines().filter(|line| line.contains("REGRESSION")).collect();
+        assert!(regressions.len() == 1 && regressions[0].contains("hash"), "{text}");
+    }
+
+    #[test]
+    fn equal_replicates_exit_0() {
+        let (code, text) = run([&OLD, &OLD]);
+        assert_eq!(code, 0, "{text}");
+    }
+
+    #[test]
+    fn one_file_a_side_is_inconclusive_and_says_why() {
+        let (code, text) = run([&OLD[..1], &NEW[..1]]);
+        assert_eq!(code, 4, "{text}");
+        assert!(text.contains("no replicates"), "{text}");
+    }
+}

@@ -1,0 +1,271 @@
+//! Chooses what is compared with what, and gathers the evidence. Pure.
+
+use crate::detect::{FunctionKind, Subject, Verdict};
+use crate::diff::{ProfileDiff, Replicate, StackDiff};
+use crate::store::{ServiceEntry, TimeRange, VersionEntry};
+
+use super::lifecycle::Sight;
+use super::{Alert, AlertOptions, ChangedPath, Evidence, fingerprint};
+
+/// Most changed stacks that an alert carries.
+const CHANGED_PATHS_MAX: usize = 5;
+
+/// A version is running while it was seen in this many newest windows.
+const RUNNING_WINDOWS: u64 = 2;
+
+/// Part of the first seen effect below which a regression counts as gone.
+const GONE_SHARE: f64 = 0.5;
+
+/// A version in a range of time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Arm {
+    pub(super) version: String,
+    pub(super) start_unix_ns: u64,
+    pub(super) end_unix_ns: u64,
+}
+
+/// What to look at for a service now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Plan {
+    pub(super) candidate: Arm,
+    /// The version before it; none when the candidate is the oldest one known.
+    pub(super) baseline: Option<Arm>,
+}
+
+impl Arm {
+    pub(super) const fn range(&self) -> TimeRange {
+        TimeRange { start_unix_ns: self.start_unix_ns, end_unix_ns: self.end_unix_ns }
+    }
+}
+
+/// The newest running version against the last one first seen before it.
+///
+/// A version that comes back is older than the one it replaces, so it starts no comparison of its own; alerts that are
+/// open are then judged on it.
+pub(super) fn plan(entry: &ServiceEntry, options: &AlertOptions, now_unix_ns: u64) -> Option<Plan> {
+    let window_ns = window_ns(options);
+    let newest = entry.versions.iter().map(|version| version.last_seen_unix_ns).max()?;
+    let is_running = |version: &&VersionEntry| {
+        version.last_seen_unix_ns.saturating_add(RUNNING_WINDOWS * window_ns) > newest
+    };
+    // A version that just stopped counts as running for two windows, but one first seen later wins anyway; of a
+    // version that came back and the one it replaced, the one still seen wins once these windows have passed.
+    let candidate = entry
+        .versions
+        .iter()
+        .filter(is_running)
+        .max_by_key(|version| version.first_seen_unix_ns)?;
+    let baseline = entry
+        .versions
+        .iter()
+        .filter(|version| {
+            version.version != candidate.version
+                && version.first_seen_unix_ns < candidate.first_seen_unix_ns
+        })
+        .max_by_key(|version| version.last_seen_unix_ns);
+    let arm = |version: &VersionEntry, end_unix_ns: u64, windows: u32| Arm {
+        version: version.version.clone(),
+        start_unix_ns: version
+            .first_seen_unix_ns
+            .max(end_unix_ns.saturating_sub(u64::from(windows) * window_ns)),
+        end_unix_ns,
+    };
+    Some(Plan {
+        candidate: arm(
+            candidate,
+            candidate.last_seen_unix_ns.min(now_unix_ns),
+            options.candidate_windows,
+        ),
+        baseline: baseline.map(|version| {
+            arm(version, version.last_seen_unix_ns.min(now_unix_ns), options.baseline_windows)
+        }),
+    })
+}
+
+/// Length of a unit window in nanoseconds.
+pub(super) fn window_ns(options: &AlertOptions) -> u64 {
+    options.window_seconds.clamp(1, 86_400) * 1_000_000_000
+}
+
+/// What the verdicts of an alert's own comparison say of it.
+pub(super) fn sight(alert: &Alert, diff: &ProfileDiff, verdicts: &[Verdict]) -> Sight {
+    if diff.baseline.len() < 2 || diff.candidate.len() < 2 {
+        return Sight::NoData;
+    }
+    let same =
+        |verdict: &&Verdict| fingerprint(&alert.service, &verdict.subject) == alert.fingerprint;
+    if verdicts
+        .iter()
+        .filter(same)
+        .any(|verdict| verdict.significant && verdict.direction == crate::detect::Direction::Worse)
+    {
+        return Sight::Regressed;
+    }
+    match verdicts.iter().find(|verdict| verdict.subject == alert.subject) {
+        Some(verdict) if verdict.delta_abs >= GONE_SHARE * alert.evidence.verdict.delta_abs => {
+            Sight::Unclear
+        }
+        // Without a verdict there were too few samples or calls of it to judge: it costs nothing now.
+        Some(_) | None => Sight::Gone,
+    }
+}
+
+/// The strongest regression of each fingerprint; p99 before other quantiles.
+pub(super) fn regressions<'v>(
+    service: &str,
+    verdicts: &'v [Verdict],
+) -> Vec<(String, &'v Verdict)> {
+    let mut found: Vec<(String, &Verdict)> = Vec::new();
+    for verdict in verdicts.iter().filter(|verdict| verdict.is_regression()) {
+        let name = fingerprint(service, &verdict.subject);
+        match found.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, known)) if is_told_before(verdict, known) => *known = verdict,
+            Some(_) => {}
+            None => found.push((name, verdict)),
+        }
+    }
+    found
+}
+
+fn is_told_before(verdict: &Verdict, known: &Verdict) -> bool {
+    match (&verdict.subject, &known.subject) {
+        (Subject::Syscall { metric, .. }, Subject::Syscall { metric: known, .. }) => metric > known,
+        _ => false,
+    }
+}
+
+/// The evidence for a verdict. `window_ns` is the length of a unit window.
+pub(super) fn evidence(diff: &ProfileDiff, verdict: &Verdict, window_ns: u64) -> Evidence {
+    let cores = |value: Option<f64>, side: &[Replicate]| {
+        matches!(verdict.subject, Subject::Function { .. })
+            .then(|| Some(value? * cores_of_unit(side, window_ns)?))
+            .flatten()
+    };
+    let baseline_cores = cores(Some(verdict.baseline_value.unwrap_or(0.0)), &diff.baseline);
+    let candidate_cores = cores(Some(verdict.candidate_value), &diff.candidate);
+    Evidence {
+        verdict: verdict.clone(),
+        changed_paths: changed_paths(diff, &verdict.subject),
+        baseline_cores,
+        candidate_cores,
+        delta_cores: candidate_cores.zip(baseline_cores).map(|(after, before)| after - before),
+        samples_baseline: diff.baseline_samples(),
+        samples_candidate: diff.candidate_samples(),
+    }
+}
+
+/// CPU time of a unit over time, averaged over its windows.
+fn cores_of_unit(side: &[Replicate], window_ns: u64) -> Option<f64> {
+    let windows: u64 = side.iter().map(|replicate| replicate.windows).sum();
+    let cpu_ns: u64 = side.iter().map(|replicate| replicate.cpu_ns).sum();
+    (windows > 0).then(|| cpu_ns as f64 / (windows as f64 * window_ns as f64))
+}
+
+/// Stacks through the subject whose share of the samples grew most.
+fn changed_paths(diff: &ProfileDiff, subject: &Subject) -> Vec<ChangedPath> {
+    let before = diff.baseline_samples().max(1) as f64;
+    let after = diff.candidate_samples().max(1) as f64;
+    let share =
+        |stack: &StackDiff| (stack.baseline as f64 / before, stack.candidate as f64 / after);
+    let growth = |stack: &StackDiff| share(stack).1 - share(stack).0;
+    let mut stacks: Vec<&StackDiff> = diff
+        .stacks
+        .iter()
+        .filter(|stack| growth(stack) > 0.0 && passes_through(diff, stack, subject))
+        .collect();
+    stacks.sort_by(|left, right| growth(right).total_cmp(&growth(left)));
+    stacks
+        .into_iter()
+        .take(CHANGED_PATHS_MAX)
+        .map(|stack| ChangedPath {
+            functions: stack
+                .functions
+                .iter()
+                .map(|index| diff.functions[*index as usize].key.function.clone())
+                .collect(),
+            baseline_share: share(stack).0,
+            candidate_share: share(stack).1,
+        })
+        .collect()
+}
+
+/// Whether a stack counts for a function, or lies in a kernel function named after a syscall.
+fn passes_through(diff: &ProfileDiff, stack: &StackDiff, subject: &Subject) -> bool {
+    let key = |index: &u32| &diff.functions[*index as usize].key;
+    match subject {
+        Subject::Function { module, function, kind } => {
+            let is_it =
+                |index: &u32| key(index).function == *function && key(index).module == *module;
+            match kind {
+                FunctionKind::SelfTime => stack.functions.last().is_some_and(is_it),
+                FunctionKind::Total => stack.functions.iter().any(is_it),
+            }
+        }
+        Subject::Syscall { name, .. } => {
+            let entry = format!("_sys_{name}");
+            stack.functions.iter().any(|index| key(index).function.ends_with(&entry))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn version(name: &str, first: u64, last: u64) -> VersionEntry {
+        VersionEntry {
+            version: name.to_owned(),
+            first_seen_unix_ns: first * SECOND,
+            last_seen_unix_ns: last * SECOND,
+            samples: 1,
+            hosts: Vec::new(),
+            units: Vec::new(),
+        }
+    }
+
+    fn planned(versions: Vec<VersionEntry>) -> Option<(String, Option<String>)> {
+        let entry = ServiceEntry {
+            service: "s".to_owned(),
+            samples: 1,
+            cpu_ns: 1,
+            first_seen_unix_ns: 0,
+            last_seen_unix_ns: 0,
+            versions,
+        };
+        let options = AlertOptions { window_seconds: 10, ..AlertOptions::default() };
+        plan(&entry, &options, 10_000 * SECOND)
+            .map(|plan| (plan.candidate.version, plan.baseline.map(|baseline| baseline.version)))
+    }
+
+    fn pair(candidate: &str, baseline: Option<&str>) -> Option<(String, Option<String>)> {
+        Some((candidate.to_owned(), baseline.map(str::to_owned)))
+    }
+
+    #[test]
+    fn the_newest_version_is_compared_with_the_one_before() {
+        assert_eq!(
+            planned(vec![version("1", 0, 100), version("2", 100, 200), version("3", 200, 300)]),
+            pair("3", Some("2"))
+        );
+    }
+
+    #[test]
+    fn of_two_running_versions_the_younger_is_the_candidate() {
+        assert_eq!(
+            planned(vec![version("1", 0, 300), version("2", 200, 300)]),
+            pair("2", Some("1"))
+        );
+    }
+
+    #[test]
+    fn a_version_that_came_back_is_the_candidate_without_a_baseline() {
+        assert_eq!(planned(vec![version("1", 0, 300), version("2", 100, 200)]), pair("1", None));
+    }
+
+    #[test]
+    fn nothing_seen_is_nothing_planned() {
+        assert_eq!(planned(Vec::new()), None);
+    }
+}

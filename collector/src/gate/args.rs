@@ -1,0 +1,119 @@
+//! Flags of `gate`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::diff::Output;
+
+/// Ask the collector whether a candidate may go on
+///
+/// Exit codes: 0 pass, 3 regression, 4 inconclusive, 1 error, 2 wrong usage.
+#[derive(Debug, Clone, Args)]
+pub struct GateArgs {
+    /// HTTP address of the collector
+    #[arg(
+        long,
+        env = "FLAMEWATCH_COLLECTOR",
+        default_value = "http://127.0.0.1:7171",
+        value_name = "URL"
+    )]
+    pub collector: String,
+    /// The service
+    #[arg(long, env = "FLAMEWATCH_SERVICE", value_name = "NAME")]
+    pub service: String,
+    /// Labels of the version known to be good
+    #[arg(long, required = true, value_name = "KEY=VALUE[,…]")]
+    pub baseline: Vec<Labels>,
+    /// Labels of the version in question
+    #[arg(long, required = true, value_name = "KEY=VALUE[,…]")]
+    pub candidate: Vec<Labels>,
+    /// Policy file (YAML)
+    #[arg(long, env = "FLAMEWATCH_POLICY", value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// Ask again until the answer is conclusive, for at most this long
+    #[arg(long, default_value = "0s", value_parser = parse_duration, value_name = "DURATION")]
+    pub wait: Duration,
+    /// How far back to look
+    #[arg(long, default_value = "1h", value_parser = parse_duration, value_name = "DURATION")]
+    pub lookback: Duration,
+    /// Length of one window; windows are the replicates when there are too few units
+    #[arg(long, default_value = "60s", value_parser = parse_duration, value_name = "DURATION")]
+    pub window: Duration,
+    /// How the answer is printed
+    #[arg(long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// Labels as `key=value,key=value`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Labels(pub BTreeMap<String, String>);
+
+impl FromStr for Labels {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut labels = BTreeMap::new();
+        for part in text.split(',') {
+            let (key, value) = part
+                .split_once('=')
+                .filter(|(key, _)| !key.trim().is_empty())
+                .ok_or_else(|| format!("`{part}` is not `key=value`, such as `version=1.4.2`"))?;
+            if labels.insert(key.trim().to_owned(), value.to_owned()).is_some() {
+                return Err(format!("`{}` is given twice", key.trim()));
+            }
+        }
+        Ok(Self(labels))
+    }
+}
+
+impl fmt::Display for Labels {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (key, value)) in self.0.iter().enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            write!(out, "{comma}{key}={value}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads `90`, `90s`, `15m`, `2h` or `7d`.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let refusal = || format!("`{text}` is not a duration such as `90s`, `15m`, `2h` or `7d`");
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let scale = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(refusal()),
+    };
+    let number: u64 = digits.parse().map_err(|_not_a_number| refusal())?;
+    number.checked_mul(scale).map(Duration::from_secs).ok_or_else(refusal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_read_and_written_alike() {
+        let labels: Labels = "version=1.2,host=a".parse().unwrap();
+        assert_eq!(labels.to_string(), "host=a,version=1.2");
+        assert!("version".parse::<Labels>().unwrap_err().contains("key=value"));
+        assert!("a=1,a=2".parse::<Labels>().unwrap_err().contains("twice"));
+    }
+
+    #[test]
+    fn durations_have_units_and_wrong_ones_are_refused() {
+        assert_eq!(parse_duration("15m"), Ok(Duration::from_secs(900)));
+        assert_eq!(parse_duration("90"), Ok(Duration::from_secs(90)));
+        for wrong in ["", "m", "-1s", "1w", "1.5h", "99999999999999999999d"] {
+            assert!(parse_duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}
