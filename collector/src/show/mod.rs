@@ -13,6 +13,8 @@ mod flamegraph;
 mod diff;
 mod syscalls;
 mod series;
+mod alerts;
+mod gate;
 mod pprof;
 
 mod openapi;
@@ -24,10 +26,11 @@ use std::time::Instant;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::Uri;
-use axum::routing::get;
+use axum::routing::{get, post};
 use tower_http::compression::CompressionLayer;
 
 use self::answer::{Failure, Queries};
+use crate::alert::AlertBook;
 use crate::detect::Policy;
 use crate::store::Store;
 
@@ -38,6 +41,7 @@ const BODY_BYTES_MAX: usize = 256 << 10;
 #[derive(Clone)]
 pub struct State {
     store: Arc<Store>,
+    alerts: Arc<AlertBook>,
     policy: Arc<Policy>,
     queries: Queries,
     started: Instant,
@@ -46,9 +50,10 @@ pub struct State {
 impl State {
     /// Answers from this store and these alerts; comparisons are judged by `policy`. Uptime counts from here.
     #[must_use]
-    pub fn new(store: Arc<Store>, policy: Policy) -> Self {
+    pub fn new(store: Arc<Store>, alerts: Arc<AlertBook>, policy: Policy) -> Self {
         Self {
             store,
+            alerts,
             policy: Arc::new(policy),
             queries: Queries::default(),
             started: Instant::now(),
@@ -65,6 +70,8 @@ pub fn router(state: State) -> Router {
         .route("/api/v1/diff", get(diff::diff))
         .route("/api/v1/syscalls", get(syscalls::syscalls))
         .route("/api/v1/series", get(series::series))
+        .route("/api/v1/alerts", get(alerts::alerts))
+        .route("/api/v1/gate", post(gate::gate))
         .route("/api/v1/openapi.json", get(openapi::document))
         .route("/api", get(unknown))
         .route("/api/{*path}", get(unknown).fallback(unknown))

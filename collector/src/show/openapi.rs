@@ -27,6 +27,8 @@ pub(crate) struct Refusal {
         super::diff::diff,
         super::syscalls::syscalls,
         super::series::series,
+        super::alerts::alerts,
+        super::gate::gate,
         super::pprof::profile,
         document,
     )
