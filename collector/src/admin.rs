@@ -9,11 +9,11 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use crate::alert::{AlertBook, AlertState};
+use crate::alert::{AlertBook, AlertState, EvaluatorCounters};
 use crate::metrics::Metrics;
 use crate::store::{Store, StoreStats};
 
-/// What OpenMetrics text calls itself.
+/// The content type of what is answered.
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What the answers are made from.
@@ -25,6 +25,8 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// The alerts.
     pub alerts: Arc<AlertBook>,
+    /// What the evaluator of alerts did.
+    pub evaluator: Arc<EvaluatorCounters>,
 }
 
 /// `/metrics`, `/-/healthy` (the process answers) and `/-/ready` (the store can be read).
@@ -45,7 +47,7 @@ async fn metrics(State(admin): State<Admin>) -> Response {
     for alert in admin.alerts.snapshot() {
         *alerts.entry(state_name(alert.state).to_owned()).or_default() += 1;
     }
-    match admin.metrics.encode(&stats, &alerts) {
+    match admin.metrics.encode(&stats, &alerts, &admin.evaluator) {
         Ok(text) => ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

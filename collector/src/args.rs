@@ -8,18 +8,29 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::diff::args::DiffArgs;
-use crate::gate::args::GateArgs;
+use crate::diff::DiffArgs;
+use crate::gate::GateArgs;
 
 /// Keeps profiles, compares them with their baseline, and says what made a release slower.
 #[derive(Debug, Parser)]
-#[command(name = "flamewatch-collector", version, max_term_width = 120, arg_required_else_help = true)]
+#[command(
+    name = "flamewatch-collector",
+    version,
+    max_term_width = 120,
+    arg_required_else_help = true
+)]
 pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
     /// What to log on stderr: error, warn, info, debug, trace, or a filter such as `info,flamewatch_collector=debug`
-    #[arg(long, global = true, value_name = "FILTER", env = "FLAMEWATCH_LOG", default_value = "info")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILTER",
+        env = "FLAMEWATCH_LOG",
+        default_value = "info"
+    )]
     pub log: String,
 }
 
@@ -62,7 +73,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "ADDRESS", env = "FLAMEWATCH_HTTP")]
     pub http: Option<SocketAddr>,
     /// Where profiles are kept: sqlite:PATH
-    /// [default: sqlite:/var/lib/flamewatch-collector/flamewatch.db, or below ~/.local/state when not root]
+    /// [default: `sqlite:/var/lib/flamewatch-collector/flamewatch.db`, or below ~/.local/state when not root]
     #[arg(long, value_name = "STORE", env = "FLAMEWATCH_STORE")]
     pub store: Option<String>,
     /// Days after which profiles are deleted [default: 30]

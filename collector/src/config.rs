@@ -123,7 +123,9 @@ fn default_store() -> anyhow::Result<PathBuf> {
     let state = folder("XDG_STATE_HOME")
         .map(PathBuf::from)
         .or_else(|| folder("HOME").map(|home| Path::new(&home).join(".local/state")))
-        .context("failed to choose a file for the store: HOME is not set; use --store sqlite:PATH")?;
+        .context(
+            "failed to choose a file for the store: HOME is not set; use --store sqlite:PATH",
+        )?;
     Ok(state.join(FOLDER).join(FILE))
 }
 
@@ -152,7 +154,8 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_refused_with_its_line() {
-        let error = load("retention-days = 7\ncolour = 'blue'\n", ServeArgs::default()).unwrap_err();
+        let error =
+            load("retention-days = 7\ncolour = 'blue'\n", ServeArgs::default()).unwrap_err();
         let text = format!("{error:#}");
         assert!(text.contains("line 2") && text.contains("colour"), "{text}");
     }

@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use crate::alert::EvaluatorCounters;
 use crate::store::StoreStats;
 
 /// One label, such as (reason, invalid).
@@ -30,6 +31,8 @@ pub struct Metrics {
     push_seconds: Histogram,
     store_bytes: Gauge,
     alerts: Family<Label, Gauge>,
+    evaluations: Family<Label, Counter>,
+    notifications: Family<Label, Counter>,
 }
 
 impl Metrics {
@@ -48,6 +51,8 @@ impl Metrics {
             push_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
             store_bytes: Gauge::default(),
             alerts: Family::default(),
+            evaluations: Family::default(),
+            notifications: Family::default(),
         };
         metrics.registered()
     }
@@ -64,6 +69,8 @@ impl Metrics {
             push_seconds,
             store_bytes,
             alerts,
+            evaluations,
+            notifications,
         } = &mut self;
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Version of this collector", build);
@@ -105,6 +112,16 @@ impl Metrics {
         );
         registry.register("store_bytes", "Size of the store's files", store_bytes.clone());
         registry.register("alerts", "Alerts by state", alerts.clone());
+        registry.register(
+            "evaluations",
+            "Comparisons of all services, by result",
+            evaluations.clone(),
+        );
+        registry.register(
+            "notifications",
+            "Messages to Alertmanagers and webhooks, by result",
+            notifications.clone(),
+        );
         self
     }
 
@@ -118,7 +135,8 @@ impl Metrics {
         self.push_seconds.observe(elapsed.as_secs_f64());
     }
 
-    /// All metrics as text, with the store's totals and the number of alerts by state as given.
+    /// All metrics as text, with the store's totals the number of alerts by state, and what the
+    /// evaluator did, as given.
     ///
     /// # Errors
     ///
@@ -127,6 +145,7 @@ impl Metrics {
         &self,
         stats: &StoreStats,
         alerts: &BTreeMap<String, u64>,
+        evaluator: &EvaluatorCounters,
     ) -> Result<String, std::fmt::Error> {
         let set = |counter: &Counter, total| counter.inner().store(total, Ordering::Relaxed);
         set(&self.samples_stored, stats.samples_stored);
@@ -141,6 +160,15 @@ impl Metrics {
             let count = alerts.get(state).copied().unwrap_or_default();
             let gauge = self.alerts.get_or_create(&label("state", state));
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        for (family, result, total) in [
+            (&self.evaluations, "ok", &evaluator.evaluations),
+            (&self.evaluations, "failed", &evaluator.failures),
+            (&self.notifications, "ok", &evaluator.notifications),
+            (&self.notifications, "failed", &evaluator.notification_failures),
+        ] {
+            let counter = family.get_or_create(&label("result", result));
+            set(&counter, total.load(Ordering::Relaxed));
         }
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
@@ -171,7 +199,8 @@ mod tests {
             lost: BTreeMap::from([("ring_full".to_owned(), 2)]),
             ..Default::default()
         };
-        let text = metrics.encode(&stats, &BTreeMap::from([("firing".to_owned(), 1)])).unwrap();
+        let alerts = BTreeMap::from([("firing".to_owned(), 1)]);
+        let text = metrics.encode(&stats, &alerts, &EvaluatorCounters::default()).unwrap();
         for line in [
             "flamewatch_collector_samples_stored_total 7",
             "flamewatch_collector_samples_lost_total{reason=\"ring_full\"} 2",

@@ -60,9 +60,13 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let ingest = IngestService::new(Arc::clone(&store), Arc::clone(&metrics), retention_ns);
     stages.spawn(accept(grpc, ingest, shutdown.clone()));
     stages.spawn(retain(Arc::clone(&store), retention_ns, shutdown.clone()));
-    stages.spawn(evaluate(&config, &store, &alerts, shutdown.clone())?);
-    let pages = show::router(show::State::new(Arc::clone(&store), config.detect.clone()))
-        .merge(admin::router(Admin { store, metrics, alerts }));
+    let (detect, tell) = (config.detect.clone(), config.alert);
+    let evaluator = Evaluator::new(Arc::clone(&store), Arc::clone(&alerts), detect, tell)?;
+    let evaluator_counters = evaluator.counters();
+    stages.spawn(evaluate(evaluator, shutdown.clone()));
+    let state = show::State::new(Arc::clone(&store), Arc::clone(&alerts), config.detect);
+    let admin = Admin { store, metrics, alerts, evaluator: evaluator_counters };
+    let pages = show::router(state).merge(admin::router(admin));
     stages.spawn(answer(http, pages, shutdown.clone()));
 
     tracing::info!(
@@ -131,6 +135,12 @@ async fn set_serving<S: tonic::server::NamedService>(
     _service: &S,
 ) {
     health.set_serving::<S>().await;
+}
+
+/// Compares versions and raises alerts.
+async fn evaluate(evaluator: Evaluator, shutdown: CancellationToken) -> anyhow::Result<()> {
+    evaluator.run(shutdown).await;
+    Ok(())
 }
 
 /// Answers people and programs.

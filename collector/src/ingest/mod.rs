@@ -61,7 +61,9 @@ impl Ingest for IngestService {
         let started = Instant::now();
         let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
             self.metrics.count_rejected("overloaded");
-            return Err(Status::resource_exhausted("too many batches at once: send it again later"));
+            return Err(Status::resource_exhausted(
+                "too many batches at once: send it again later",
+            ));
         };
         let Some(batch) = request.into_inner().batch else {
             self.metrics.count_rejected("invalid");

@@ -19,8 +19,8 @@ async fn start() -> (TempDir, Arc<Store>, IngestClient<Channel>) {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&folder.path().join("store.db"), Default::default()).unwrap();
     let store = Arc::new(store);
-    let service =
-        IngestService::new(Arc::clone(&store), Arc::new(Metrics::new()), RETENTION_NS).into_server();
+    let service = IngestService::new(Arc::clone(&store), Arc::new(Metrics::new()), RETENTION_NS)
+        .into_server();
     let incoming = TcpIncoming::bind(([127, 0, 0, 1], 0).into()).unwrap();
     let address = incoming.local_addr().unwrap();
     tokio::spawn(Server::builder().add_service(service).serve_with_incoming(incoming));

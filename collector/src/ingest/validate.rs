@@ -67,7 +67,9 @@ pub enum Rejection {
     )]
     Protocol(u32),
     /// Its window ended before what this collector still keeps.
-    #[error("batch ended {age_seconds} s ago, which is past the retention of {retention_seconds} s")]
+    #[error(
+        "batch ended {age_seconds} s ago, which is past the retention of {retention_seconds} s"
+    )]
     TooOld {
         /// Age of the window's end.
         age_seconds: u64,
@@ -232,7 +234,9 @@ fn syscall_latency(batch: &v1::Batch, syscall: &v1::SyscallLatency) -> Result<()
     })?;
     let mut calls = 0;
     for (bucket, count) in syscall.buckets.iter().zip(&syscall.bucket_counts) {
-        check((*bucket as usize) < BUCKETS, || format!("bucket `{bucket}` is not below {BUCKETS}"))?;
+        check((*bucket as usize) < BUCKETS, || {
+            format!("bucket `{bucket}` is not below {BUCKETS}")
+        })?;
         calls = sum(calls, *count, CALLS_MAX, "calls")?;
     }
     at_most("errors of a syscall", syscall.errors.len(), ERRNO_MAX as usize)?;
@@ -251,8 +255,7 @@ fn losses(accounting: &v1::Accounting) -> Result<(), Rejection> {
     let mut samples = sum(0, accounting.samples_taken, CALLS_MAX, "samples taken")?;
     for loss in &accounting.lost {
         let reason = &loss.reason;
-        let is_name =
-            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
         let is_short = !reason.is_empty() && reason.len() <= REASON_BYTES_MAX;
         check(is_short && reason.bytes().all(is_name), || {
             format!("a reason of loss is not 1 to {REASON_BYTES_MAX} of the characters a-z 0-9 _")
@@ -281,7 +284,6 @@ fn at_most(what: &str, count: usize, limit: usize) -> Result<(), Rejection> {
 fn check(holds: bool, rule: impl FnOnce() -> String) -> Result<(), Rejection> {
     if holds { Ok(()) } else { Err(Rejection::Invalid(rule())) }
 }
-
 
 #[cfg(test)]
 #[path = "validate_tests.rs"]

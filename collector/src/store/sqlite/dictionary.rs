@@ -290,9 +290,8 @@ impl Names {
             return Ok(stack);
         }
         let read = failed("read a stack");
-        let mut find = connection
-            .prepare_cached("SELECT frames FROM stack WHERE id = ?1")
-            .map_err(read)?;
+        let mut find =
+            connection.prepare_cached("SELECT frames FROM stack WHERE id = ?1").map_err(read)?;
         let mut rows = find.query([id]).map_err(read)?;
         let row = rows.next().map_err(read)?;
         let row = row.ok_or(StoreError::Damaged("a window names a stack that is not there"))?;

@@ -64,8 +64,7 @@ impl Sqlite {
         let mut stats = StoreStats::default();
         let read = failed("read the totals");
         let reader = self.readers.take()?;
-        let mut totals =
-            reader.prepare_cached("SELECT name, value FROM meta").map_err(read)?;
+        let mut totals = reader.prepare_cached("SELECT name, value FROM meta").map_err(read)?;
         let totals = totals
             .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))
             .map_err(read)?;

@@ -81,9 +81,8 @@ impl Sqlite {
         let mut from = 0;
         while from < last {
             let to = from.saturating_add(STEP_SCANNED_MAX);
-            deleted += self.writer.change(DELETE, |core| {
-                delete_range(core, &sql, [from, to, day])
-            })?;
+            deleted +=
+                self.writer.change(DELETE, |core| delete_range(core, &sql, [from, to, day]))?;
             from = to;
         }
         Ok(deleted)

@@ -26,7 +26,9 @@ fn open() -> (TempDir, Store) {
 /// A batch of one service whose stacks are `main;f<index>`.
 fn batch(sequence: u64, start: u64, version: &str, counts: &[u64]) -> v1::Batch {
     let mut strings: Vec<String> =
-        ["", "svc", version, "unit-1", "main", "app", "zone", "a", "read"].map(str::to_owned).into();
+        ["", "svc", version, "unit-1", "main", "app", "zone", "a", "read"]
+            .map(str::to_owned)
+            .into();
     let mut frames = vec![frame(4)];
     let mut stacks = Vec::new();
     for index in 0..counts.len() {
@@ -119,7 +121,10 @@ fn what_was_stored_is_there_after_a_restart_and_still_counts_once() {
     drop(store);
     let store = Store::open(&path, StoreOptions::default()).unwrap();
     assert_eq!(store.write(&batch(1, T0, "v1", &[2, 3])).unwrap(), Written::Duplicate);
-    assert_eq!(store.write(&batch(2, T0 + 10 * SECOND, "v1", &[1, 0, 4])).unwrap(), Written::Stored);
+    assert_eq!(
+        store.write(&batch(2, T0 + 10 * SECOND, "v1", &[1, 0, 4])).unwrap(),
+        Written::Stored
+    );
     let merged = query::merge(&store, &select(&[]), ALWAYS).unwrap();
     let expected = [("f0", 3), ("f1", 3), ("f2", 4)].map(|(name, n)| (name.to_owned(), n));
     assert_eq!(leaves(&merged), BTreeMap::from(expected));
@@ -146,7 +151,10 @@ fn windows_are_merged_per_unit_version_and_time() {
         ]
     );
     let read = &windows[0].syscalls[0];
-    assert_eq!((read.name.as_str(), read.histogram.calls(), read.histogram.sum_ns), ("read", 6, 600));
+    assert_eq!(
+        (read.name.as_str(), read.histogram.calls(), read.histogram.sum_ns),
+        ("read", 6, 600)
+    );
     assert_eq!(read.errors, [(11, 2)]);
     let points = store.series(&select(&[]), ALWAYS, 60 * SECOND).unwrap();
     let points: Vec<_> = points.iter().map(|p| (p.version.as_str(), p.samples)).collect();
@@ -167,10 +175,12 @@ fn a_window_belongs_to_the_range_that_holds_its_start() {
 fn every_label_must_match() {
     let (_folder, store) = open();
     store.write(&batch(1, T0, "v1", &[2])).unwrap();
-    let total = |labels: &[(&str, &str)]| {
-        query::merge(&store, &select(labels), ALWAYS).unwrap().total()
-    };
-    assert_eq!(total(&[("version", "v1"), ("host", "host-1"), ("unit", "unit-1"), ("zone", "a")]), 2);
+    let total =
+        |labels: &[(&str, &str)]| query::merge(&store, &select(labels), ALWAYS).unwrap().total();
+    assert_eq!(
+        total(&[("version", "v1"), ("host", "host-1"), ("unit", "unit-1"), ("zone", "a")]),
+        2
+    );
     for other in [("version", "v2"), ("host", "h"), ("unit", "u"), ("zone", "b"), ("none", "")] {
         assert_eq!(total(&[other]), 0, "{other:?}");
     }

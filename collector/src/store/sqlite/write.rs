@@ -125,10 +125,7 @@ fn content_of(
     Ok((content, samples))
 }
 
-fn syscall_of(
-    batch: &v1::Batch,
-    syscall: &v1::SyscallLatency,
-) -> Result<UnitSyscall, StoreError> {
+fn syscall_of(batch: &v1::Batch, syscall: &v1::SyscallLatency) -> Result<UnitSyscall, StoreError> {
     if syscall.buckets.len() != syscall.bucket_counts.len() {
         return Err(StoreError::Inconsistent("a syscall has buckets without counts"));
     }
