@@ -1,4 +1,8 @@
-//! Measures what the product costs.
+//! Measures what the product costs on this host.
+
+mod syscalls;
+
+use anyhow::Result;
 
 /// Arguments of `cargo xtask bench`.
 #[derive(Debug, clap::Args)]
@@ -9,13 +13,13 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// Time that syscall tracing adds to each call
+    /// Time that syscall tracing adds to each call, against two empty raw tracepoints and bpftrace
     Syscalls,
 }
 
 /// Runs one measurement.
-pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     match args.what {
-        What::Syscalls => Ok(()),
+        What::Syscalls => syscalls::run(),
     }
 }
