@@ -21,6 +21,7 @@ const main = document.getElementById("main");
 let asked = new AbortController();
 let shown = null;
 let waiting = 0;
+let framed = false;
 
 function go(state) {
   const address = format(state);
@@ -40,6 +41,12 @@ async function show() {
   const { signal } = asked;
   let state = parse(location.hash);
   main.setAttribute("aria-busy", "true");
+  if (!framed) {
+    // An error must not leave a page without a way on.
+    showNavigation(state, []);
+    showFilters(state, { services: [] }, go);
+    framed = true;
+  }
   try {
     const { from, to } = state;
     const [services, status, { alerts }] = await Promise.all([
@@ -62,6 +69,9 @@ async function show() {
     shown = next;
   } catch (error) {
     if (error.name === "AbortError") return;
+    showFilters(state, { services: [] }, go);
+    shown?.close();
+    shown = null;
     main.replaceChildren(element("section", { class: "notice error", role: "alert" }, element("h2", {}, "This did not work"),
       element("p", {}, error.message), element("button", { type: "button", onclick: show }, "Try again")));
   } finally {

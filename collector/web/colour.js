@@ -1,15 +1,16 @@
 // Colours of boxes. Pure. Every fill is light enough for black text, in dark mode too.
 
-const HUES = [[24, 28], [46, 12], [222, 26], [130, 24], [0, 0]];
+const HUES = [[26, 26], [48, 10], [216, 24], [150, 26], [0, 0]];
+const SATURATIONS = [[84, 60], [86, 58], [78, 56], [48, 38], [0, 0]];
 export const KINDS = ["native", "inlined", "kernel", "jit", "marker"];
 
 /** Colour of a function: its kind gives the hue, its name a shade. */
 export function ofFunction(kind, name, dark) {
   const [hue, spread] = HUES[kind] ?? HUES[4];
-  const noise = hash(name);
-  const tone = dark ? 56 + (noise >> 8) % 10 : 68 + (noise >> 8) % 12;
   if (kind === 4) return `hsl(220 8% ${dark ? 58 : 80}%)`;
-  return `hsl(${hue - spread / 2 + (noise % 100) / 100 * spread} ${dark ? 62 : 82}% ${tone}%)`;
+  const noise = hash(name);
+  const tone = dark ? 56 + (noise >>> 8) % 10 : 68 + (noise >>> 8) % 12;
+  return `hsl(${hue - spread / 2 + (noise % 100) / 100 * spread} ${SATURATIONS[kind][dark ? 1 : 0]}% ${tone}%)`;
 }
 
 /**
@@ -22,7 +23,7 @@ export function strength(before, beforeAll, after, afterAll) {
   const error = Math.sqrt(p * (1 - p) / beforeAll + q * (1 - q) / afterAll);
   const relative = (q - p) / Math.max(p, q, Number.EPSILON);
   const sure = error > 0 ? Math.min(1, Math.max(0, (Math.abs(q - p) / error - 1) / 2)) : 1;
-  return Math.max(-1, Math.min(1, relative * 1.5)) * sure;
+  return Math.max(-1, Math.min(1, relative * 2)) * sure;
 }
 
 /** Colour of a change: red grew, blue shrank, grey stayed. */

@@ -98,9 +98,10 @@ function sidesForm(state, chosen, entry, go) {
 function functionsTable(answer, view) {
   const seek = (row) => { view.input.value = row.function; view.find(row.function); view.node.scrollIntoView({ block: "center" }); };
   const shown = answer.functions.slice(0, FUNCTIONS_SHOWN);
-  return table("Functions, the strongest evidence first. Shares are of all CPU samples of a side; intervals hold 95 %", [
+  return table("Functions, the strongest evidence first. Shares are of all CPU samples; the candidate's are corrected for what grew or shrank elsewhere, so they "
+    + "may pass 100 %. Intervals hold 95 %", [
     { title: "Function", value: (row) => row.function, cell: (row) => [
-      element("button", { type: "button", title: "Find it in the flame graph", onclick: () => seek(row) }, row.function),
+      element("button", { type: "button", class: "link", title: "Find it in the flame graph", onclick: () => seek(row) }, row.function),
       element("span", { class: "module" }, row.module)] },
     { title: "Time", value: (row) => row.kind, cell: (row) => row.kind },
     { title: "Baseline", number: true, value: (row) => row.baseline_share, cell: (row) => percent(row.baseline_share) },

@@ -49,7 +49,7 @@ export async function showFlamegraph({ main, state, catalog, signal, update, bri
 function pprof(state, all) {
   if (all) return null;
   const query = new URLSearchParams(selection(state));
-  return element("a", { class: "chip", href: `debug/pprof/profile?${query}`, download: "profile.pb.gz", title: "For go tool pprof" }, "pprof");
+  return element("a", { class: "chip", href: `debug/pprof/profile?${query}`, download: "profile.pb.gz", title: "For go tool pprof" }, "download pprof");
 }
 
 function list(tree, total, view) {
@@ -62,7 +62,7 @@ function list(tree, total, view) {
   };
   return table(`The ${shown.length} of ${count(rows.length)} functions with the most self time`, [
     { title: "Function", value: (row) => row.name, cell: (row) => [
-      element("button", { type: "button", title: "Find it in the flame graph", onclick: () => seek(row) }, row.name),
+      element("button", { type: "button", class: "link", title: "Find it in the flame graph", onclick: () => seek(row) }, row.name),
       element("span", { class: "module" }, row.module)] },
     { title: "Self", number: true, value: (row) => row.self, cell: (row) => percent(row.self / total) },
     { title: "", cell: (row) => bar(row.self / rows[0].self) },

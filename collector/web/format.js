@@ -18,7 +18,7 @@ export const change = (delta) => `${delta > 0 ? "+" : delta < 0 ? "−" : "±"}$
 
 /** Nanoseconds with three digits: 1234 → "1.23 µs". */
 export function duration(ns) {
-  for (const [unit, size] of [["s", 1e9], ["ms", 1e6], ["µs", 1e3]]) {
+  for (const [unit, size] of [["h", 3.6e12], ["min", 6e10], ["s", 1e9], ["ms", 1e6], ["µs", 1e3]]) {
     if (ns >= size) return `${three(ns / size)} ${unit}`;
   }
   return `${Math.round(ns)} ns`;

@@ -9,6 +9,8 @@ import { format } from "./state.js";
 /** Services with a small curve; the others are too quiet to see one. */
 const SPARKS_MAX = 30;
 const VERSIONS_SHOWN = 3;
+/** Curves with fewer steps are drawn whole. */
+const PARTS_MIN = 4;
 
 export async function showServices({ main, state, catalog, signal, update }) {
   const link = (entry, view = "flamegraph") => format({ ...state, view, service: entry.service, version: "", zoom: "" });
@@ -58,9 +60,14 @@ async function drawSparks(sparks, state, signal) {
     const bySecond = new Map();
     for (const { start_unix_ns: start, cpu_ns: cpu } of points) bySecond.set(start, (bySecond.get(start) ?? 0) + cpu);
     if (bySecond.size === 0) continue;
-    const starts = [...bySecond.keys()];
-    const first = Math.min(...starts);
-    const steps = Math.max(1, Math.round((Math.max(...starts) - first) / 1e9 / step));
+    const starts = [...bySecond.keys()].sort((a, b) => a - b);
+    // The range begins and ends within a step; a part of one would look like a drop.
+    if (starts.length > PARTS_MIN) {
+      starts.pop();
+      starts.shift();
+    }
+    const first = starts[0];
+    const steps = Math.max(1, Math.round((starts.at(-1) - first) / 1e9 / step));
     const most = Math.max(...bySecond.values());
     const height = (index) => 20 - 18 * (at(bySecond, first, step, index) / most);
     const line = Array.from({ length: steps + 1 }, (_, index) => `${(100 * index / steps).toFixed(1)} ${height(index).toFixed(1)}`);

@@ -37,7 +37,7 @@ function list(caption, rows) {
     { title: "Time", number: true, value: (row) => row.sum_ns, cell: (row) => duration(row.sum_ns) },
     latency("p50", "p50_ns"), latency("p95", "p95_ns"), latency("p99", "p99_ns"), latency("Max", "max_ns"),
     { title: "Failed", number: true, value: (row) => failed(row) / row.calls, cell: (row) => (failed(row) > 0 ? percent(failed(row) / row.calls) : "–") },
-    { title: "Errors", cell: (row) => Object.entries(row.errors).map(([errno, calls]) =>
+    { title: "Errors", cell: (row) => Object.entries(row.errors).filter(([, calls]) => calls > 0).map(([errno, calls]) =>
       element("span", { class: "chip" }, `${ERRNOS[errno] ?? `errno ${errno}`} ${count(calls)}`)) },
   ], rows, "Time");
 }
