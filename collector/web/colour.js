@@ -30,8 +30,8 @@ export function strength(before, beforeAll, after, afterAll) {
 export function ofChange(value, dark) {
   const amount = Math.abs(value);
   const base = dark ? 62 : 88;
-  const end = dark ? 60 : 64;
-  return `hsl(${value > 0 ? 4 : 214} ${Math.round(amount * 85)}% ${Math.round(base + (end - base) * amount)}%)`;
+  const end = 58;
+  return `hsl(${value > 0 ? 4 : 214} ${Math.round(amount ** 0.7 * 90)}% ${Math.round(base + (end - base) * amount ** 0.8)}%)`;
 }
 
 function hash(text) {
