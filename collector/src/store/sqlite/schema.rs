@@ -54,6 +54,9 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 /// Opens the one connection that writes.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
+    // Profiles are nobody else's business; SQLite gives its other files the mode of this one. What fails here fails
+    // again below, in SQLite's words.
+    drop(OpenOptions::new().create_new(true).write(true).mode(0o600).open(path));
     let mut connection = Connection::open(path).map_err(|error| explain(path, error))?;
     prepare(&mut connection, path).map_err(|error| match error {
         StoreError::Sqlite { source, .. } | StoreError::Disk { source, .. } => {
@@ -156,6 +159,8 @@ fn unusable(path: &Path, reason: String) -> StoreError {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
     use crate::store::{Store, StoreOptions};
 
@@ -201,6 +206,17 @@ mod tests {
         assert!(refusal(&path).contains("in use by another collector"));
         drop(first);
         Store::open(&path, StoreOptions::default()).unwrap();
+    }
+
+    #[test]
+    fn only_its_owner_may_read_a_new_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        let _store = Store::open(&path, StoreOptions::default()).unwrap();
+        for file in [path.clone(), beside(&path, "-wal")] {
+            let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{}", file.display());
+        }
     }
 
     #[test]
