@@ -136,13 +136,15 @@ fn is_told_before(verdict: &Verdict, known: &Verdict) -> bool {
 
 /// The evidence for a verdict. `window_ns` is the length of a unit window.
 pub(super) fn evidence(diff: &ProfileDiff, verdict: &Verdict, window_ns: u64) -> Evidence {
-    let cores = |value: Option<f64>, side: &[Replicate]| {
+    // Plain shares: the corrected ones of the verdict are for comparing, not for adding up to the service's cores.
+    let cores = |samples: u64, side: &[Replicate]| {
+        let all: u64 = side.iter().map(|replicate| replicate.samples).sum();
         matches!(verdict.subject, Subject::Function { .. })
-            .then(|| Some(value? * cores_of_unit(side, window_ns)?))
+            .then(|| Some(samples as f64 / all.max(1) as f64 * cores_of_unit(side, window_ns)?))
             .flatten()
     };
-    let baseline_cores = cores(Some(verdict.baseline_value.unwrap_or(0.0)), &diff.baseline);
-    let candidate_cores = cores(Some(verdict.candidate_value), &diff.candidate);
+    let baseline_cores = cores(verdict.samples_baseline, &diff.baseline);
+    let candidate_cores = cores(verdict.samples_candidate, &diff.candidate);
     Evidence {
         verdict: verdict.clone(),
         changed_paths: changed_paths(diff, &verdict.subject),

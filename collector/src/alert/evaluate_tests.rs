@@ -1,1 +1,102 @@
+//! Versions come and go on a real store; alerts follow.
 
+use super::*;
+use crate::detect::{Subject, SyscallMetric};
+use crate::gate::tests::{SECOND, T0, V1, V2, open, write};
+
+fn engine(store: Store) -> Engine {
+    let options = AlertOptions { window_seconds: 10, ..AlertOptions::default() };
+    let (store, book) = (Arc::new(store), Arc::new(AlertBook::default()));
+    Engine { store, book, policy: Policy::default(), options }
+}
+
+/// Version 1 for 8 windows, then version 2 for 8, which computes more and syncs; evaluated after each window of 2.
+fn released() -> (tempfile::TempDir, Engine) {
+    let (folder, store) = open();
+    let engine = engine(store);
+    for window in 0..8 {
+        write(&engine.store, ("a", "1"), window, (&V1, 1), 0);
+        assert!(evaluated(&engine, window).is_empty());
+    }
+    for window in 8..16 {
+        write(&engine.store, ("a", "2"), window, (&V2, 1), 40);
+        evaluated(&engine, window);
+    }
+    (folder, engine)
+}
+
+fn evaluated(engine: &Engine, window: u64) -> Vec<Alert> {
+    engine.evaluate(T0 + (window + 1) * 10 * SECOND).unwrap()
+}
+
+fn states(alerts: &[Alert]) -> BTreeMap<String, AlertState> {
+    alerts.iter().map(|alert| (alert.subject.to_string(), alert.state)).collect()
+}
+
+#[test]
+fn a_slower_release_fires_for_the_function_and_the_syscall_and_for_nothing_else() {
+    let (_folder, engine) = released();
+    let alerts = engine.book.snapshot();
+    assert_eq!(
+        states(&alerts),
+        BTreeMap::from([
+            ("checksum (self)".to_owned(), AlertState::Firing),
+            ("fdatasync (p99)".to_owned(), AlertState::Firing),
+        ])
+    );
+    for alert in &alerts {
+        assert_eq!((&*alert.baseline_version, &*alert.candidate_version), ("1", "2"));
+    }
+    let function = alerts.iter().find(|alert| alert.name == AlertName::ProfileRegression).unwrap();
+    assert!(
+        function.evidence.delta_cores.is_some_and(|cores| (0.8..1.2).contains(&cores)),
+        "{function:?}"
+    );
+    assert_eq!(function.evidence.changed_paths[0].functions, ["main", "checksum"]);
+    let syscall = Subject::Syscall { name: "fdatasync".to_owned(), metric: SyscallMetric::P99 };
+    assert!(alerts.iter().any(|alert| alert.subject == syscall));
+}
+
+#[test]
+fn alerts_resolve_when_the_old_version_comes_back() {
+    let (_folder, engine) = released();
+    for window in 16..26 {
+        write(&engine.store, ("a", "1"), window, (&V1, 1), 0);
+        evaluated(&engine, window);
+    }
+    let alerts = engine.book.snapshot();
+    assert!(
+        alerts.iter().all(|alert| alert.state == AlertState::Resolved),
+        "{:?}",
+        states(&alerts)
+    );
+    assert_eq!(alerts.len(), 2);
+}
+
+#[test]
+fn silence_neither_resolves_nor_fires() {
+    let (_folder, engine) = released();
+    let before = engine.book.snapshot();
+    for window in 20..30 {
+        evaluated(&engine, window);
+    }
+    assert_eq!(states(&engine.book.snapshot()), states(&before));
+}
+
+#[test]
+fn a_lasting_regression_does_not_become_its_own_baseline() {
+    let (_folder, engine) = released();
+    for window in 16..60 {
+        write(&engine.store, ("a", "2"), window, (&V2, 1), 40);
+        evaluated(&engine, window);
+    }
+    assert!(engine.book.snapshot().iter().all(|alert| alert.state == AlertState::Firing));
+}
+
+#[test]
+fn a_restart_keeps_the_book() {
+    let (_folder, engine) = released();
+    let book = AlertBook::load(&engine.store).unwrap();
+    assert_eq!(states(&book.snapshot()), states(&engine.book.snapshot()));
+    assert_eq!(book.snapshot().len(), 2);
+}

@@ -163,3 +163,6 @@ fn severity(verdict: &Verdict) -> &'static str {
         Subject::Function { .. } | Subject::Syscall { .. } => "ticket",
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -10,6 +10,17 @@ const PRIOR_DEGREES_MAX: f64 = 10.0;
 /// Fewest items from which a prior can be learned; with fewer each stands alone.
 const PRIOR_ITEMS_MIN: usize = 5;
 
+/// Largest rate of an item from which the prior is learned: a root function is in every sample, so its count follows
+/// the exposure without any noise, and says nothing of the noise of others.
+const PRIOR_RATE_MAX: f64 = 0.5;
+
+/// Fewest items of a bin of the trend. Fewer make the trend follow chance; many more leave big and small functions,
+/// whose dispersions differ most, in one bin, and the scatter that this makes looks like noise of its own.
+const BIN_ITEMS: usize = 10;
+
+/// Most bins of the trend.
+const BINS_MAX: usize = 25;
+
 /// Share of the largest dispersions of a bin that is clipped before its mean is taken.
 const CLIPPED_SHARE: f64 = 0.02;
 
@@ -38,11 +49,12 @@ pub(super) fn moderate(items: &[Item], factor_log_variance: f64) -> Vec<Noise> {
 fn trend(items: &[Item], pearson: &[f64]) -> Vec<f64> {
     let log_count: Vec<f64> =
         items.iter().map(|item| item.mean_count().max(f64::MIN_POSITIVE).ln()).collect();
-    let mut order: Vec<usize> = (0..items.len()).collect();
+    let mut order: Vec<usize> =
+        (0..items.len()).filter(|index| items[*index].pooled_rate() < PRIOR_RATE_MAX).collect();
     order.sort_by(|left, right| log_count[*left].total_cmp(&log_count[*right]));
-    let bins = (items.len() / 40).clamp(1, 25);
+    let bins = (order.len() / BIN_ITEMS).clamp(1, BINS_MAX);
     let points: Vec<(f64, f64)> = order
-        .chunks(items.len().div_ceil(bins).max(1))
+        .chunks(order.len().div_ceil(bins).max(1))
         .map(|bin| {
             let mut values: Vec<f64> = bin.iter().map(|index| pearson[*index]).collect();
             values.sort_by(f64::total_cmp);
@@ -74,7 +86,9 @@ fn prior(items: &[Item], pearson: &[f64], trend: &[f64]) -> (f64, f64) {
     let residuals: Vec<(f64, f64)> = items
         .iter()
         .zip(pearson.iter().zip(trend))
-        .filter(|(item, (phi, _))| item.degrees() > 0.0 && **phi > 0.0)
+        .filter(|(item, (phi, _))| {
+            item.degrees() > 0.0 && **phi > 0.0 && item.pooled_rate() < PRIOR_RATE_MAX
+        })
         .map(|(item, (phi, trend))| {
             let half = item.degrees() / 2.0;
             ((phi / trend).ln() - digamma(half) + half.ln(), trigamma(half))
@@ -114,6 +128,15 @@ mod tests {
         let noise = moderate(&items, 0.0);
         assert!(noise[40].dispersion > 2.0, "{:?}", noise[40]);
         assert!(noise[40].degrees > 2.0);
+    }
+
+    #[test]
+    fn a_root_without_noise_does_not_spoil_what_others_lend() {
+        let mut items: Vec<Item> =
+            (0..40).map(|k| item([80.0 + f64::from(k), 120.0, 130.0, 70.0])).collect();
+        let before = moderate(&items, 0.0)[0].degrees;
+        items.push(item([1e4, 1e4, 1e4, 1e4 + 1e-3]));
+        assert_eq!(moderate(&items, 0.0)[0].degrees, before);
     }
 
     #[test]

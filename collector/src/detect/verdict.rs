@@ -44,7 +44,8 @@ pub enum Subject {
     },
     /// A syscall.
     Syscall {
-        /// Name of the syscall.
+        /// Name of the syscall; `syscall` in JSON, beside the names of what it stands in.
+        #[serde(rename = "syscall")]
         name: String,
         /// Which of its numbers.
         metric: SyscallMetric,

@@ -2,7 +2,7 @@
 //!
 //! Pure: the same windows give the same difference in any order. It decides nothing; [`detect`](crate::detect) does.
 
-mod args;
+pub mod args;
 mod build;
 mod name;
 mod offline;

@@ -3,7 +3,7 @@
 //! Pass is a finding of its own: no regression was shown, *and* the data would have shown one of the policy's margin.
 //! Where they would not, the answer is inconclusive and says what is missing.
 
-mod args;
+pub mod args;
 mod client;
 mod policy;
 
@@ -306,4 +306,4 @@ impl GateAnswer {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,1 +1,169 @@
+//! The gate on a real store.
 
+use std::collections::BTreeMap;
+
+use profiler_common::abi::latency::bucket_of;
+use profiler_common::wire::{PROTOCOL_VERSION, v1};
+use tempfile::TempDir;
+
+use super::{GateAnswer, GatePolicy, GateRequest, GateVerdict, evaluate};
+use crate::detect::Subject;
+use crate::store::{Store, StoreOptions};
+
+pub(crate) const SECOND: u64 = 1_000_000_000;
+
+/// Start of every test: 20 days after 1970, a whole number of windows.
+pub(crate) const T0: u64 = 20 * 86_400 * SECOND;
+
+/// Functions of the service and their samples in a window of 10 s at 99 Hz on ten cores.
+pub(crate) const V1: [(&str, u64); 5] =
+    [("parse", 2_500), ("checksum", 3_000), ("send", 2_000), ("log", 1_500), ("route", 1_000)];
+
+/// The same work where one function takes a third more.
+pub(crate) const V2: [(&str, u64); 5] =
+    [("parse", 2_500), ("checksum", 4_000), ("send", 2_000), ("log", 1_500), ("route", 1_000)];
+
+pub(crate) fn open() -> (TempDir, Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("store.db"), StoreOptions::default()).unwrap();
+    (folder, store)
+}
+
+/// Stores one window of 10 s of service `shop`: counts divided by `thin`, shaken by up to 2 %, and calls of
+/// `fdatasync` of 5 ms.
+pub(crate) fn write(
+    store: &Store,
+    (host, version): (&str, &str),
+    window: u64,
+    (functions, thin): (&[(&str, u64)], u64),
+    syncs: u64,
+) {
+    let mut strings: Vec<String> =
+        ["", "shop", version, host, "main", "app", "fdatasync"].map(str::to_owned).into();
+    let frame = |function: u32| v1::Frame {
+        kind: v1::FrameKind::Native.into(),
+        function,
+        module: 5,
+        ..v1::Frame::default()
+    };
+    let mut batch = v1::Batch {
+        protocol: PROTOCOL_VERSION,
+        agent_id: format!("{host}-{version}"),
+        epoch: 1,
+        sequence: window + 1,
+        host: host.to_owned(),
+        start_unix_ns: T0 + window * 10 * SECOND,
+        end_unix_ns: T0 + (window + 1) * 10 * SECOND,
+        frames: vec![frame(4)],
+        ..v1::Batch::default()
+    };
+    let mut service = v1::ServiceProfile {
+        service: 1,
+        version: 2,
+        unit: 3,
+        period_ns: 10_101_010,
+        ..v1::ServiceProfile::default()
+    };
+    for (index, (name, count)) in functions.iter().enumerate() {
+        strings.push((*name).to_owned());
+        batch.frames.push(frame(strings.len() as u32 - 1));
+        batch.stacks.push(v1::Stack { frames: vec![0, batch.frames.len() as u32 - 1] });
+        service.stacks.push(index as u32);
+        // A fixed pattern without a trend: hosts and windows differ a little.
+        let shake = (window * 7 + index as u64 * 3 + host.len() as u64 * 5) % 5;
+        service.counts.push(count * (98 + shake) / 100 / thin);
+    }
+    if syncs > 0 {
+        service.syscalls.push(v1::SyscallLatency {
+            name: 6,
+            calls: syncs,
+            sum_ns: syncs * 5_000_000,
+            max_ns: 5_000_000,
+            buckets: vec![bucket_of(5_000_000)],
+            bucket_counts: vec![syncs],
+            ..v1::SyscallLatency::default()
+        });
+    }
+    batch.strings = strings;
+    batch.services = vec![service];
+    store.write(&batch).unwrap();
+}
+
+fn ask(store: &Store, baseline: &[(&str, &str)], candidate: &[(&str, &str)]) -> GateAnswer {
+    let labels = |labels: &[(&str, &str)]| -> BTreeMap<String, String> {
+        labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    };
+    let request = GateRequest {
+        service: "shop".to_owned(),
+        baseline: labels(baseline),
+        candidate: labels(candidate),
+        window_seconds: Some(10),
+        ..GateRequest::default()
+    };
+    evaluate(store, &request, T0 + 600 * SECOND).unwrap()
+}
+
+fn filled(thin: u64) -> (TempDir, Store) {
+    let (folder, store) = open();
+    for window in 0..8 {
+        write(&store, ("a", "1"), window, (&V1, thin), 0);
+        write(&store, ("bb", "1"), window, (&V1, thin), 0);
+        write(&store, ("ccc", "2"), window, (&V2, thin), 0);
+    }
+    (folder, store)
+}
+
+#[test]
+fn a_slower_version_exits_3_and_the_function_is_named() {
+    let (_folder, store) = filled(1);
+    let answer = ask(&store, &[("version", "1")], &[("version", "2")]);
+    assert_eq!((answer.verdict, answer.exit_code), (GateVerdict::Regression, 3), "{answer:?}");
+    assert!(
+        answer.findings.iter().all(|finding| matches!(&finding.subject,
+            Subject::Function { function, .. } if function == "checksum")),
+        "{:?}",
+        answer.findings
+    );
+    assert!(answer.reasons[0].contains("checksum"));
+}
+
+#[test]
+fn the_same_version_on_another_host_exits_0() {
+    let (_folder, store) = filled(1);
+    let answer =
+        ask(&store, &[("version", "1"), ("host", "a")], &[("version", "1"), ("host", "bb")]);
+    assert_eq!((answer.verdict, answer.exit_code), (GateVerdict::Pass, 0), "{answer:?}");
+    assert!(answer.mde_share.is_some());
+}
+
+#[test]
+fn too_few_samples_exit_4_and_say_what_is_missing() {
+    let (_folder, store) = filled(200);
+    let answer = ask(&store, &[("version", "1")], &[("version", "2")]);
+    assert_eq!((answer.verdict, answer.exit_code), (GateVerdict::Inconclusive, 4), "{answer:?}");
+    assert!(answer.reasons[0].contains("samples"), "{:?}", answer.reasons);
+}
+
+#[test]
+fn a_version_that_was_never_seen_exits_1_and_is_named() {
+    let (_folder, store) = filled(1);
+    let answer = ask(&store, &[("version", "1")], &[("version", "9")]);
+    assert_eq!((answer.verdict, answer.exit_code), (GateVerdict::Error, 1), "{answer:?}");
+    assert!(answer.reasons[0].contains("version=9"), "{:?}", answer.reasons);
+}
+
+#[test]
+fn an_answer_survives_json_and_a_policy_with_an_unknown_key_does_not() {
+    let (_folder, store) = filled(1);
+    let answer = ask(&store, &[("version", "1")], &[("version", "2")]);
+    let text = serde_json::to_string(&answer).unwrap();
+    assert_eq!(serde_json::from_str::<GateAnswer>(&text).unwrap(), answer);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gate.yaml");
+    std::fs::write(&path, "min_samples: 5\ndetect:\n  q: 0.05\n").unwrap();
+    let policy = GatePolicy::read(&path).unwrap();
+    assert_eq!((policy.min_samples, policy.detect.q), (5, 0.05));
+    std::fs::write(&path, "min_smaples: 5\n").unwrap();
+    let error = format!("{:#}", GatePolicy::read(&path).unwrap_err());
+    assert!(error.contains("min_smaples"), "{error}");
+}
