@@ -93,9 +93,9 @@ fn main() -> Result<()> {
             let released = WINDOWS - window <= RELEASE_WINDOWS_AGO;
             let mut batch = Builder::new(host, start, window + 1);
             batch.add_checkout(released, &mut noise);
-            batch.add_service("search", "7.1", SEARCH, &mut noise, |_, weight| weight);
+            batch.add_service(("search", "7.1"), SEARCH, &mut noise, |_, weight| weight);
             if host == "web-1" {
-                batch.add_service("postgres", "16.4", POSTGRES, &mut noise, |_, weight| weight);
+                batch.add_service(("postgres", "16.4"), POSTGRES, &mut noise, |_, weight| weight);
             }
             store.write(&batch.finish()).context("failed to write a batch")?;
         }
@@ -129,7 +129,7 @@ impl Builder {
 
     fn add_checkout(&mut self, released: bool, noise: &mut Noise) {
         let version = if released { "1.5.0" } else { "1.4.0" };
-        self.add_service("checkout", version, CHECKOUT, noise, |path, weight| {
+        self.add_service(("checkout", version), CHECKOUT, noise, |path, weight| {
             if released && path.contains("parse_cart") { weight * 3 / 2 } else { weight }
         });
         let fsync_ns = if released { 9_000_000 } else { 700_000 };
@@ -178,8 +178,7 @@ impl Builder {
 
     fn add_service(
         &mut self,
-        service: &str,
-        version: &str,
+        (service, version): (&str, &str),
         paths: &[(&str, u64)],
         noise: &mut Noise,
         weigh: impl Fn(&str, u64) -> u64,
