@@ -31,8 +31,9 @@ const DAY_NS: u64 = 86_400 * 1_000_000_000;
 /// How often what is past retention is deleted: often enough that each run is short.
 const RETAIN_EVERY: Duration = Duration::from_secs(3600);
 
-/// How long open requests may take once the collector is told to end. Agents repeat what was not answered.
-const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// How long open requests may take once the collector is told to end: a push takes below a second, and agents repeat
+/// what was not answered. Only a peer that connects and says nothing makes this wait.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// Most requests open at once on one agent's connection; an agent sends one batch after another.
 const STREAMS_MAX: u32 = 16;
