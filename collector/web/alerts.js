@@ -27,7 +27,6 @@ export async function showAlerts({ main, alerts }) {
 }
 
 function card(alert) {
-  // Alert and verdict both carry the subject; the verdict's is never shadowed by the alert's own name.
   const { verdict } = alert.evidence;
   const isFunction = verdict.subject === "function";
   const title = isFunction ? `${verdict.function} takes more CPU` : syscallTitle(verdict);
@@ -42,7 +41,7 @@ function card(alert) {
 }
 
 const syscallTitle = (verdict) => (verdict.metric === "error_rate"
-  ? `${verdict.name} fails more often` : `${verdict.name} is slower (${verdict.metric})`);
+  ? `${verdict.syscall} fails more often` : `${verdict.syscall} is slower (${verdict.metric})`);
 
 function evidence(alert, verdict, isFunction) {
   const text = isFunction || verdict.metric === "error_rate" ? percent : duration;

@@ -104,6 +104,13 @@ function covered({ from, to, services }) {
   return Math.max(1, Math.min(to, last) - Math.max(from, first)) || Math.max(1, seconds("now", to) - from);
 }
 
+/** An alert's link names the service as `?service=`: its comparison is what whoever follows it wants to see. */
+function followLink() {
+  const service = new URLSearchParams(location.search).get("service");
+  if (service && !location.hash) history.replaceState(null, "", `${location.pathname}${format({ view: "diff", service })}`);
+}
+
 addEventListener("hashchange", show);
 document.getElementById("filters").addEventListener("submit", (event) => event.preventDefault());
+followLink();
 show();
