@@ -4,7 +4,7 @@ import { ask } from "./api.js";
 import { ofChange, strength } from "./colour.js";
 import { element, labelled, notice, select, table } from "./dom.js";
 import { FlameView, shareText } from "./flameview.js";
-import { change, count, duration, percent } from "./format.js";
+import { change, count, duration, percent, time } from "./format.js";
 import { readTree, share } from "./layout.js";
 import { ofChanges } from "./legend.js";
 import { RANGE_DEFAULT, RANGES, rangeBefore } from "./state.js";
@@ -84,7 +84,7 @@ function sidesForm(state, chosen, entry, go) {
     const range = `${chosen[`${name}.from`] ?? RANGE_DEFAULT} ${chosen[`${name}.to`] ?? "now"}`;
     return element("fieldset", {}, element("legend", {}, name === "baseline" ? "Baseline (before)" : "Candidate (after)"),
       labelled("Version", select(versions, chosen[`${name}.version`] ?? "", (version) => set({ [`${name}.version`]: version }))),
-      labelled("Time", select(ranges, range, (text) => {
+      labelled("Time", select(withRange(ranges, range), range, (text) => {
         const [from, to] = text.split(" ");
         set({ [`${name}.from`]: from, [`${name}.to`]: to });
       })));
@@ -93,6 +93,12 @@ function sidesForm(state, chosen, entry, go) {
     key.startsWith("baseline.") ? key.replace("baseline.", "candidate.") : key.replace("candidate.", "baseline."), value])) });
   return element("form", { class: "sides", onsubmit: (event) => event.preventDefault() }, side("baseline"), side("candidate"),
     element("button", { type: "button", onclick: swap }, "Swap sides"));
+}
+
+/** The ranges to choose from, with the present one, which an alert's link gives in Unix seconds. */
+function withRange(ranges, range) {
+  const text = (one) => (/^[\d.]+$/.test(one) ? time(Number(one)) : one);
+  return ranges.some(([value]) => value === range) ? ranges : [...ranges, [range, range.split(" ").map(text).join(" to ")]];
 }
 
 function functionsTable(answer, view) {
