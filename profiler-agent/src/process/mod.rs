@@ -111,15 +111,17 @@ impl ProcessTable {
         let Self { options, state } = self;
         let state = state.get_mut();
         match sign.kind {
-            SignKind::Exec if state.exec_discoveries < EXEC_DISCOVERIES_MAX => {
-                state.exec_discoveries += 1;
-                state.discover(sign.key, &sign.comm, options);
-                if let Some(process) = state.processes.get_mut(&sign.key) {
-                    process.early = true;
+            SignKind::Exec => {
+                // One that was sampled is discovered at once in any case: its next sample may give no sign.
+                let known = state.processes.contains_key(&sign.key);
+                if known || state.exec_discoveries < EXEC_DISCOVERIES_MAX {
+                    state.exec_discoveries += u32::from(!known);
+                    state.discover(sign.key, &sign.comm, options);
+                    if let Some(process) = state.processes.get_mut(&sign.key) {
+                        process.early = true;
+                    }
                 }
             }
-            // The old program is wrong now; the first sample of the new one discovers it.
-            SignKind::Exec => state.forget(sign.key),
             SignKind::Exit => {
                 if let Some(process) = state.processes.get_mut(&sign.key) {
                     process.exited = true;
@@ -253,11 +255,6 @@ impl State {
         if !image.is_empty() {
             process.image = Some(image);
         }
-    }
-
-    fn forget(&mut self, key: ProcessKey) {
-        self.processes.remove(&key);
-        self.latest.remove(&key.tgid);
     }
 
     fn locate(&mut self, key: ProcessKey, address: u64) -> Located {

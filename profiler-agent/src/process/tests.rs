@@ -19,7 +19,23 @@ fn sign(tgid: u32, kind: SignKind) -> ProcessSign {
 fn sleeper() -> Child {
     let mut command = Command::new("sleep");
     command.arg("60").env("OTEL_SERVICE_NAME", "sleepy").env("OTEL_RESOURCE_ATTRIBUTES", "a=b");
-    command.spawn().expect("sleep can be started")
+    let child = command.spawn().expect("sleep can be started");
+    wait_until_asleep(child.id());
+    child
+}
+
+/// Waits until the loader is through and the program waits for what it is meant to wait for.
+fn wait_until_asleep(tgid: u32) {
+    let started = std::time::Instant::now();
+    let mut asleep = 0;
+    // Twice in a row, for a loader may sleep for a moment as well.
+    while asleep < 2 {
+        assert!(started.elapsed().as_secs() < 20, "process {tgid} never slept");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let stat = std::fs::read_to_string(format!("/proc/{tgid}/stat")).unwrap();
+        let sleeps = stat.rsplit_once(')').unwrap().1.trim_start().starts_with('S');
+        asleep = if sleeps { asleep + 1 } else { 0 };
+    }
 }
 
 fn end(mut child: Child) {
@@ -31,8 +47,6 @@ fn end(mut child: Child) {
 fn a_process_says_who_it_is() {
     let child = sleeper();
     let mut table = table();
-    // The environment is that of the parent until the child runs its program.
-    std::thread::sleep(std::time::Duration::from_millis(100));
     table.observe(&sign(child.id(), SignKind::Sample));
     let identity = table.identity(key(child.id()));
     end(child);
@@ -45,7 +59,6 @@ fn what_was_learned_stays_until_the_window_of_the_end_is_closed() {
     let child = sleeper();
     let tgid = child.id();
     let mut table = table();
-    std::thread::sleep(std::time::Duration::from_millis(100));
     table.observe(&sign(tgid, SignKind::Sample));
     let address = table.state.borrow().processes[&key(tgid)].image.as_ref().unwrap().first_file();
     end(child);
@@ -79,7 +92,7 @@ fn another_program_gives_another_identity() {
     command.args(["-c", "read x; exec sleep 60"]).stdin(std::process::Stdio::piped());
     let mut child = command.spawn().unwrap();
     let tgid = child.id();
-    std::thread::sleep(std::time::Duration::from_millis(100));
+    wait_until_asleep(tgid);
     let mut table = table();
     table.observe(&sign(tgid, SignKind::Sample));
     let shell = table.identity(key(tgid));
@@ -128,7 +141,6 @@ fn a_number_alone_finds_the_process_that_has_it() {
 #[test]
 fn libraries_that_are_shared_are_opened_once() {
     let children = [sleeper(), sleeper(), sleeper()];
-    std::thread::sleep(std::time::Duration::from_millis(100));
     let mut table = table();
     table.observe(&sign(children[0].id(), SignKind::Sample));
     let opened = table.state.borrow().executables.len();
@@ -139,4 +151,26 @@ fn libraries_that_are_shared_are_opened_once() {
     children.into_iter().for_each(end);
     assert!(opened > 1);
     assert_eq!(opened_by_all, opened);
+}
+
+#[test]
+fn a_sampled_process_that_runs_another_program_is_discovered_however_many_do() {
+    let child = sleeper();
+    let mut table = table();
+    table.observe(&sign(child.id(), SignKind::Sample));
+    // Numbers that no process has.
+    for number in 0..2 * EXEC_DISCOVERIES_MAX {
+        table.observe(&sign(u32::MAX - number, SignKind::Exec));
+    }
+    assert_eq!(table.len(), 1 + EXEC_DISCOVERIES_MAX as usize);
+    table.observe(&sign(child.id(), SignKind::Exec));
+    end(child);
+    assert_eq!(table.identity(key(child_id(&table))).service, "sleepy");
+}
+
+/// The one process of the table that runs something.
+fn child_id(table: &ProcessTable) -> u32 {
+    let state = table.state.borrow();
+    let mut living = state.processes.iter().filter(|(_, process)| process.image.is_some());
+    living.next().expect("there is one").0.tgid
 }

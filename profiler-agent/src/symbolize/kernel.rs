@@ -106,16 +106,19 @@ fn parser() -> Symbolizer {
 }
 
 /// Whether the kernel shows us its addresses; `kernel.kptr_restrict` makes all of them zero.
-pub(super) fn addresses_are_shown() -> bool {
+fn addresses_are_shown() -> bool {
     let mut head = Vec::new();
     let read = File::open("/proc/kallsyms")
         .and_then(|file| file.take(KALLSYMS_HEAD_BYTES).read_to_end(&mut head));
-    // The first symbols of x86-64 may be per-CPU offsets, which are zero or small in any case.
-    read.is_ok()
-        && head
-            .split(|byte| *byte == b'\n')
-            .filter_map(|line| line.split(|byte| *byte == b' ').next())
-            .any(|address| address.len() == 16 && address.starts_with(b"ffff"))
+    read.is_ok() && shows_addresses(&head)
+}
+
+/// Whether symbols stand in the kernel's half of the address space. Per-CPU symbols are offsets and small in any case.
+fn shows_addresses(table: &[u8]) -> bool {
+    table
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| line.split(|byte| *byte == b' ').next())
+        .any(|address| address.len() == 16 && address.starts_with(b"ffff"))
 }
 
 fn read_modules() -> String {
@@ -161,6 +164,13 @@ mod tests {
         let frame = KernelNames::new().frame(address + 1);
         assert_eq!((frame.function.as_str(), frame.module.as_str()), ("do_exit", "[kernel]"));
         assert_eq!(frame.kind, FrameKind::Kernel);
+    }
+
+    #[test]
+    fn a_table_of_zeros_hides_the_addresses() {
+        assert!(shows_addresses(b"0000000000000000 A fixed\nffffffff81000000 T _stext\n"));
+        assert!(!shows_addresses(b"0000000000000000 A fixed\n0000000000000000 T _stext\n"));
+        assert!(!shows_addresses(b""));
     }
 
     #[test]
