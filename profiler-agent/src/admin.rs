@@ -85,6 +85,8 @@ async fn metrics(State(registry): State<Arc<Registry>>) -> impl IntoResponse {
     });
     match encoded.await {
         Ok(Ok(text)) => Ok(([(header::CONTENT_TYPE, METRICS_TYPE)], text)),
-        Ok(Err(_)) | Err(_) => Err((StatusCode::INTERNAL_SERVER_ERROR, "failed to encode metrics\n")),
+        Ok(Err(_)) | Err(_) => {
+            Err((StatusCode::INTERNAL_SERVER_ERROR, "failed to encode metrics\n"))
+        }
     }
 }

@@ -35,7 +35,13 @@ pub struct Arguments {
     #[arg(long, global = true, value_name = "FILE", env = "FLAMEWATCH_CONFIG")]
     pub config: Option<PathBuf>,
     /// What to log on stderr: error, warn, info, debug, trace, or a filter such as `info,flamewatch_agent=debug`
-    #[arg(long, global = true, value_name = "FILTER", env = "FLAMEWATCH_LOG", default_value = "info")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILTER",
+        env = "FLAMEWATCH_LOG",
+        default_value = "info"
+    )]
     pub log: String,
 }
 
@@ -51,7 +57,9 @@ pub enum Command {
     /// Say what this host supports, what is lost without it, and how to mend it
     Check(CheckArguments),
     /// Print the completions of a shell, to be sourced or installed
-    #[command(after_long_help = "Example: flamewatch-agent completions bash > /etc/bash_completion.d/flamewatch-agent")]
+    #[command(
+        after_long_help = "Example: flamewatch-agent completions bash > /etc/bash_completion.d/flamewatch-agent"
+    )]
     Completions {
         /// The shell
         shell: clap_complete::Shell,
@@ -118,14 +126,24 @@ pub struct RunArguments {
         value_parser = clap::value_parser!(u64).range(1..=WINDOW_SECONDS_MAX))]
     pub window: u64,
     /// Folder for the spool, the agent's id and its accounting
-    #[arg(long, value_name = "FOLDER", env = "FLAMEWATCH_STATE_DIR", default_value = "/var/lib/flamewatch-agent")]
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        env = "FLAMEWATCH_STATE_DIR",
+        default_value = "/var/lib/flamewatch-agent"
+    )]
     pub state_dir: PathBuf,
     /// Most bytes that wait on disk for the collector; the oldest are dropped, and counted, beyond that [256 MiB]
     #[arg(long, value_name = "BYTES", env = "FLAMEWATCH_SPOOL_BYTES_MAX", default_value_t = 256 << 20,
         value_parser = clap::value_parser!(u64).range(1 << 20..))]
     pub spool_bytes_max: u64,
     /// Where /metrics, /-/healthy and /-/ready are served
-    #[arg(long, value_name = "ADDRESS", env = "FLAMEWATCH_ADMIN", default_value = "127.0.0.1:7172")]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "FLAMEWATCH_ADMIN",
+        default_value = "127.0.0.1:7172"
+    )]
     pub admin: SocketAddr,
     /// Name of this host in the profiles [default: the host's own]
     #[arg(long, value_name = "NAME", env = "FLAMEWATCH_HOST")]
@@ -179,7 +197,13 @@ pub struct CaptureArguments {
     #[arg(long, env = "FLAMEWATCH_CAPTURE_SYSCALLS")]
     pub syscalls: bool,
     /// File to write; its ending chooses the form: .svg .html .folded .pb.gz .speedscope.json
-    #[arg(short = 'o', long = "out", value_name = "FILE", env = "FLAMEWATCH_CAPTURE_OUT", default_value = "flamewatch.svg")]
+    #[arg(
+        short = 'o',
+        long = "out",
+        value_name = "FILE",
+        env = "FLAMEWATCH_CAPTURE_OUT",
+        default_value = "flamewatch.svg"
+    )]
     pub out: PathBuf,
     /// How the summary and the table of syscalls are printed
     #[arg(long, value_name = "FORM", env = "FLAMEWATCH_CAPTURE_OUTPUT", default_value = "table")]

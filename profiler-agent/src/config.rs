@@ -130,10 +130,14 @@ fn defaults_of(command: &clap::Command, table: Table) -> Result<Defaults, (usize
             let known: Vec<&str> = keys.keys().map(String::as_str).collect();
             let table = command.get_name();
             let known = known.join(", ");
-            return Err((offset, format!("unknown key `{key}` in [{table}]; the keys are {known}")));
+            return Err((
+                offset,
+                format!("unknown key `{key}` in [{table}]; the keys are {known}"),
+            ));
         };
-        let values = texts_of(value.into_inner())
-            .ok_or_else(|| (offset, format!("`{key}` takes a text, a number, or a list of them")))?;
+        let values = texts_of(value.into_inner()).ok_or_else(|| {
+            (offset, format!("`{key}` takes a text, a number, or a list of them"))
+        })?;
         check(command, &key, id, &values).map_err(|why| (offset, why))?;
         defaults.push((id.clone(), values.into_iter().map(OsStr::from).collect()));
     }
@@ -180,10 +184,8 @@ fn check(command: &clap::Command, key: &str, id: &str, values: &[String]) -> Res
         .action(flag.get_action().clone())
         .value_parser(flag.get_value_parser().clone());
     let words = values.iter().map(|value| format!("--{key}={value}"));
-    let parsed = clap::Command::new("settings")
-        .no_binary_name(true)
-        .arg(alone)
-        .try_get_matches_from(words);
+    let parsed =
+        clap::Command::new("settings").no_binary_name(true).arg(alone).try_get_matches_from(words);
     parsed.map(|_matches| ()).map_err(|error| reason_of(&error, key))
 }
 
@@ -243,7 +245,11 @@ mod tests {
     #[test]
     fn a_wrong_file_is_refused_with_its_line() {
         for (file, line, why) in [
-            ("[run]\n\ncolector = \"http://h\"\n", 3, "unknown key `colector` in [run]; the keys are admin"),
+            (
+                "[run]\n\ncolector = \"http://h\"\n",
+                3,
+                "unknown key `colector` in [run]; the keys are admin",
+            ),
             ("[walk]\n", 1, "unknown table `walk`; the tables are run, capture, check"),
             ("[run]\nfrequency = 0\n", 2, "invalid value '0' for 'frequency'"),
             ("[run]\nfrequency = \"fast\"\n", 2, "invalid value 'fast' for 'frequency'"),
@@ -270,7 +276,8 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_read_is_named() {
-        let error = read(words("flamewatch-agent run --config /nonexistent/agent.toml")).unwrap_err();
+        let error =
+            read(words("flamewatch-agent run --config /nonexistent/agent.toml")).unwrap_err();
         assert!(error.to_string().contains("`/nonexistent/agent.toml`"), "{error}");
     }
 }

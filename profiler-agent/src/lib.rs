@@ -4,6 +4,7 @@
 
 pub mod args;
 pub mod config;
+pub mod target;
 
 pub mod kernel;
 pub mod source;
@@ -17,5 +18,6 @@ pub mod ship;
 
 pub mod pipeline;
 pub mod capture;
+pub mod check;
 pub mod metrics;
 pub mod admin;

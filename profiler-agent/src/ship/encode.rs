@@ -97,7 +97,8 @@ fn halve(mut parts: Vec<Part<'_>>) -> Option<(Vec<Part<'_>>, Vec<Part<'_>>)> {
         return Some((parts, second));
     }
     let only = parts.pop()?;
-    if only.stacks.len() + usize::from(only.with_syscalls && !only.service.syscalls.is_empty()) < 2 {
+    if only.stacks.len() + usize::from(only.with_syscalls && !only.service.syscalls.is_empty()) < 2
+    {
         return None;
     }
     let middle = only.stacks.start + only.stacks.len() / 2;
@@ -184,7 +185,10 @@ impl<'w> Builder<'w> {
                 .map(|syscall| {
                     let histogram = &syscall.histogram;
                     let (buckets, bucket_counts) = histogram.buckets().unzip();
-                    let error = |(errno, count): &(u32, u64)| v1::ErrnoCount { errno: *errno, count: *count };
+                    let error = |(errno, count): &(u32, u64)| v1::ErrnoCount {
+                        errno: *errno,
+                        count: *count,
+                    };
                     v1::SyscallLatency {
                         name: self.string(&syscall.name),
                         waiting: syscall.waiting,

@@ -12,7 +12,7 @@ pub mod outbox;
 pub mod reason;
 pub mod spool;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -46,6 +46,16 @@ impl SharedOutbox {
     /// The books hold after every single step, so that one left by a panic is as good as any.
     pub fn lock(&self) -> MutexGuard<'_, Outbox> {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The outbox unless the other side is busy with it: for those who must not wait for a disk.
+    #[must_use]
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, Outbox>> {
+        match self.outbox.try_lock() {
+            Ok(outbox) => Some(outbox),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Wakes the shipper.
@@ -121,7 +131,12 @@ impl Shipper {
                 Ok(Sent::Settled)
             }
             Answer::Retry(why) => {
-                tracing::warn!(epoch, sequence, why, "failed to ship a batch; it stays in the spool");
+                tracing::warn!(
+                    epoch,
+                    sequence,
+                    why,
+                    "failed to ship a batch; it stays in the spool"
+                );
                 Ok(Sent::Failed)
             }
         }

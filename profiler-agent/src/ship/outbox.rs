@@ -82,8 +82,8 @@ impl Outbox {
         fs::create_dir_all(folder).map_err(failed("make the state folder", folder))?;
         let lock = lock(folder)?;
         let id_path = folder.join("agent-id");
-        let agent_id =
-            read_or_make_agent_id(&id_path).map_err(failed("read or write the agent id", &id_path))?;
+        let agent_id = read_or_make_agent_id(&id_path)
+            .map_err(failed("read or write the agent id", &id_path))?;
         let spool_folder = folder.join("spool");
         let (spool, found) = Spool::open(&spool_folder, options.spool_bytes_max)
             .map_err(failed("open the spool", &spool_folder))?;
@@ -262,8 +262,11 @@ impl Outbox {
 fn lock(folder: &Path) -> Result<File, OutboxError> {
     let path = folder.join("lock");
     let opened = File::options().create(true).truncate(false).write(true).open(&path);
-    let failed =
-        |source| OutboxError::Io { action: "write to the state folder", path: path.clone(), source };
+    let failed = |source| OutboxError::Io {
+        action: "write to the state folder",
+        path: path.clone(),
+        source,
+    };
     let file = opened.map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),

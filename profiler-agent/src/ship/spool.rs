@@ -312,7 +312,8 @@ fn seal(encoded: &[u8]) -> Vec<u8> {
 fn unseal(file: &[u8]) -> Result<Vec<u8>, SpoolError> {
     let rest = file.strip_prefix(MAGIC).ok_or(SpoolError::Damaged("it has no header"))?;
     let (length, rest) = rest.split_first_chunk().ok_or(SpoolError::Damaged("it has no length"))?;
-    let (sum, payload) = rest.split_first_chunk().ok_or(SpoolError::Damaged("it has no checksum"))?;
+    let (sum, payload) =
+        rest.split_first_chunk().ok_or(SpoolError::Damaged("it has no checksum"))?;
     if u64::from_le_bytes(*length) != payload.len() as u64 {
         return Err(SpoolError::Damaged("its length is wrong"));
     }
