@@ -63,7 +63,7 @@ impl Basis {
 
     /// Weighted median over functions of the ratio of self shares, candidate over baseline, and the variance of its
     /// logarithm. Weights are `1/(1/x0 + 1/x1 + SPREAD²)` (median of ratios, Anders and Huber 2010); a median of
-    /// normals has variance `π/2 / Σ weights`.
+    /// normals has variance `π/2 / Σ 1/v`, with v each one's sampling variance plus the scatter of all around the median.
     ///
     /// Without it, one function that grows makes all others look smaller, and the reverse.
     fn median_ratio(&self, diff: &ProfileDiff) -> Option<(f64, f64)> {
@@ -91,7 +91,8 @@ impl Basis {
         }
         ratios.sort_by(|left, right| left.0.total_cmp(&right.0));
         let weight: f64 = ratios.iter().map(|(_, weight)| weight).sum();
-        Some((weighted_median(&ratios, weight), std::f64::consts::FRAC_PI_2 / weight))
+        let median = weighted_median(&ratios, weight);
+        Some((median, median_log_variance(&ratios, median)))
     }
 }
 
@@ -111,6 +112,26 @@ fn weighted_median(rising: &[(f64, f64)], weight: f64) -> f64 {
         }
     }
     1.0
+}
+
+/// Variance of the logarithm of the median of (ratio, weight) pairs.
+///
+/// The scatter is the median absolute deviation, 1.4826 times it for normals, enlarged by n/(n-2) since few values lie
+/// close to their own median by construction.
+fn median_log_variance(ratios: &[(f64, f64)], median: f64) -> f64 {
+    let count = ratios.len() as f64;
+    let mut deviations: Vec<f64> =
+        ratios.iter().map(|(ratio, _)| (ratio / median).ln().abs()).collect();
+    deviations.sort_by(f64::total_cmp);
+    let scatter = 1.4826 * deviations[deviations.len() / 2] * count / (count - 2.0).max(1.0);
+    let sampling = |weight: f64| (1.0 / weight - SPREAD * SPREAD).max(0.0);
+    let mut chance: Vec<f64> = ratios.iter().map(|(_, weight)| sampling(*weight)).collect();
+    chance.sort_by(f64::total_cmp);
+    // What chance alone scatters is counted with each ratio; only the rest is common to all.
+    let excess = scatter.mul_add(scatter, -chance[chance.len() / 2]).max(0.0);
+    let information: f64 =
+        ratios.iter().map(|(_, weight)| 1.0 / (excess + sampling(*weight)).max(f64::EPSILON)).sum();
+    std::f64::consts::FRAC_PI_2 / information
 }
 
 fn arm(used: &[usize], replicates: &[Replicate], counts: &[u64], factor: f64) -> Arm {
