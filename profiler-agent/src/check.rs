@@ -36,7 +36,7 @@ fn write_text(report: &Report, out: &mut dyn Write) -> anyhow::Result<()> {
             State::Degraded => "degraded",
             State::Missing => "missing",
         };
-        table.add_row([state, item.name.as_ref(), item.detail.as_ref()]);
+        table.add_row([state, item.name, &item.detail]);
     }
     writeln!(out, "{table}")?;
     for item in report.items.iter().filter(|item| item.state != State::Ok) {

@@ -185,7 +185,6 @@ pub async fn run(arguments: RunArguments) -> anyhow::Result<()> {
         host,
         service: arguments.service.clone(),
         version: arguments.service_version.clone(),
-        ..TableOptions::default()
     };
     let load = load_options(&arguments)?;
     let sampler = tokio::task::spawn_blocking(move || Sampler::start(&load, table)).await??;

@@ -49,7 +49,7 @@ fn losses(captured: &Captured) -> String {
 #[derive(Default)]
 struct Node {
     samples: u64,
-    children: BTreeMap<usize, Node>,
+    children: BTreeMap<usize, Self>,
 }
 
 impl Node {

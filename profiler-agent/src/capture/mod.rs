@@ -23,7 +23,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use profiler_common::abi::settings::Scope;
 
 use crate::args::{CaptureArguments, OutputForm};
-use crate::kernel::LoadOptions;
+use crate::kernel::{Counters, LoadOptions};
 use crate::pipeline::{self, DRAIN_INTERVAL, LocatedWindow, Sampler, unix_ns};
 use crate::process::TableOptions;
 use crate::symbolize::{Options, Symbolizer};
@@ -46,10 +46,10 @@ pub fn run(arguments: &CaptureArguments) -> anyhow::Result<ExitCode> {
     let interrupted = watch_signals()?;
     let mut taking = Taking::start(arguments)?;
     let ended = taking.sample(&interrupted);
-    let (captured, status) = taking.finish(arguments, ended)?;
+    let captured = taking.finish(arguments, ended);
     form::write(&arguments.out, &form.render(&captured)?)?;
     print(arguments, &Summary::of(&captured, &arguments.out))?;
-    Ok(status.map_or(ExitCode::SUCCESS, command::exit_code_of))
+    Ok(taking.wait()?.map_or(ExitCode::SUCCESS, command::exit_code_of))
 }
 
 /// Why sampling ended.
@@ -132,12 +132,8 @@ impl Taking {
         }
     }
 
-    /// Stops, names, and waits for the command.
-    fn finish(
-        mut self,
-        arguments: &CaptureArguments,
-        ended: Ended,
-    ) -> anyhow::Result<(Captured, Option<ExitStatus>)> {
+    /// Stops to sample and names what was seen.
+    fn finish(&mut self, arguments: &CaptureArguments, ended: Ended) -> Captured {
         self.sampler.kernel_mut().stop_sampling();
         self.sampler.drain();
         let window = self.sampler.take_window(self.start_unix_ns, unix_ns());
@@ -149,29 +145,32 @@ impl Taking {
         }
         let mut symbolizer = Symbolizer::new(Options { lines: true, inlined: true });
         let window = pipeline::name(window, &mut symbolizer);
-        if let (None, Some(child)) = (self.status, &mut self.child) {
-            if ended == Ended::TimeIsOver {
-                tracing::info!("the time is over; waiting for the command to end");
-            }
-            self.status = Some(child.wait().context("failed to wait for the command")?);
-        }
         let kernel_lost: u64 = self
             .sampler
             .counters()
             .map_or(0, |counters| counters.lost().map(|(_, samples)| samples).sum());
-        let captured = Captured {
+        Captured {
             window,
             title: title(arguments),
             frequency_hz: arguments.frequency,
             taken: samples + kernel_lost,
             lost,
-        };
-        Ok((captured, self.status))
+        }
+    }
+
+    /// Waits for the command, if there is one: it may outlive the time of the capture.
+    fn wait(mut self) -> anyhow::Result<Option<ExitStatus>> {
+        let Some(child) = &mut self.child else { return Ok(None) };
+        if self.status.is_none() {
+            tracing::info!("waiting for the command to end");
+            self.status = Some(child.wait().context("failed to wait for the command")?);
+        }
+        Ok(self.status)
     }
 
     fn lost(&self, window: &LocatedWindow) -> Vec<(String, u64)> {
         let counters = self.sampler.counters();
-        let kernel = counters.iter().flat_map(|counters| counters.lost());
+        let kernel = counters.iter().flat_map(Counters::lost);
         kernel
             .map(|(outcome, samples)| (outcome.name().to_owned(), samples))
             .chain(window.lost.iter().map(|(reason, samples)| ((*reason).to_owned(), *samples)))

@@ -155,7 +155,7 @@ impl Summary {
 fn busiest(captured: &Captured) -> Vec<BusyFunction> {
     let mut counts: BTreeMap<(&str, &str), (u64, u64)> = BTreeMap::new();
     for (_, frames, count) in captured.stacks() {
-        let functions = frames.iter().filter(|frame| frame.kind != FrameKind::Marker);
+        let mut functions = frames.iter().filter(|frame| frame.kind != FrameKind::Marker);
         let unique: HashSet<(&str, &str)> = functions
             .clone()
             .map(|frame| (frame.function.as_str(), frame.module.as_str()))
@@ -163,7 +163,7 @@ fn busiest(captured: &Captured) -> Vec<BusyFunction> {
         for function in unique {
             counts.entry(function).or_default().1 += count;
         }
-        if let Some(leaf) = functions.last() {
+        if let Some(leaf) = functions.next_back() {
             counts.entry((&leaf.function, &leaf.module)).or_default().0 += count;
         }
     }
