@@ -9,16 +9,9 @@ use anyhow::{Context, Result};
 use crate::running::{Running, quiet};
 use crate::{Scenario, binaries, command, e2e_folder};
 
-/// Frame pointers are kept, in leaf functions too, and calls stay calls, so that every named function is a frame.
-const FLAGS: &[&str] = &[
-    "-O2",
-    "-g",
-    "-Wall",
-    "-Wextra",
-    "-fno-omit-frame-pointer",
-    "-mno-omit-leaf-frame-pointer",
-    "-fno-optimize-sibling-calls",
-];
+/// Frame pointers are kept and calls stay calls, so that every named function is a frame.
+const FLAGS: &[&str] =
+    &["-O2", "-g", "-Wall", "-Wextra", "-fno-omit-frame-pointer", "-fno-optimize-sibling-calls"];
 
 /// A program and whom it pretends to be.
 #[derive(Debug, Clone)]

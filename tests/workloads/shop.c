@@ -25,9 +25,11 @@ enum { STEPS_PER_UNIT = 15000, LOG_BYTES_MAX = 4 << 20, PAUSE_NS = 2 * 1000 * 10
 
 static volatile uint64_t sink;
 
-// Each function has its own loop, so that its cost is its own and not that of a shared callee.
+// Each function has its own loop, so that its cost is its own and not that of a shared callee. A compiler leaves the
+// frame pointer out of a function that does not touch its stack, whatever it was told; the volatile local does.
 #define WORK(units, multiplier)                                     \
-    uint64_t state = sink;                                          \
+    volatile uint64_t start = sink;                                 \
+    uint64_t state = start;                                         \
     for (uint64_t step = 0; step < (uint64_t)(units) * STEPS_PER_UNIT; step++) \
         state = state * (multiplier) + step;                        \
     sink = state

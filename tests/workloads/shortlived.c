@@ -10,7 +10,8 @@
 static volatile uint64_t sink;
 
 __attribute__((noinline, noclone)) static void live_shortly(void) {
-    uint64_t state = sink;
+    volatile uint64_t start = sink;
+    uint64_t state = start;
     for (uint64_t step = 0; step < 5000000; step++) state = state * 6364136223846793005ULL + step;
     sink = state;
 }

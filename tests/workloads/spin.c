@@ -10,7 +10,9 @@
 static volatile uint64_t sink;
 
 NOINLINE static void spin_leaf(void) {
-    uint64_t state = sink;
+    // Without a local on its stack a compiler leaves the frame pointer out, whatever it was told.
+    volatile uint64_t start = sink;
+    uint64_t state = start;
     for (uint64_t step = 0; step < 1000000; step++) state = state * 6364136223846793005ULL + step;
     sink = state;
 }
