@@ -69,9 +69,9 @@ fn agent(scenario: &Scenario, collector: &Collector, host: &str) -> Result<Agent
         .start()
 }
 
-/// Two instances of each version at the same time, as in a canary release.
+/// Three instances of each version at the same time, as in a canary release.
 fn release(scenario: &Scenario) -> Result<Vec<Running>> {
-    [("v1", "a"), ("v1", "b"), ("v2", "c"), ("v2", "d")]
+    [("v1", "a"), ("v1", "b"), ("v1", "c"), ("v2", "d"), ("v2", "e"), ("v2", "f")]
         .iter()
         .map(|(version, instance)| {
             let log = scenario.path(&format!("requests-{instance}.txt"));

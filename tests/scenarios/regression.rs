@@ -37,7 +37,7 @@ fn a_slower_release_raises_alerts_that_name_it_and_resolve_with_it() {
     scenario("regression", |scenario| {
         let alertmanager = Alertmanager::start(scenario)?;
         let collector = Collector::start(scenario, &settings(&alertmanager))?;
-        let _agent = Agent::start(scenario, &collector.place().grpc_url(), 199)?;
+        let _agent = Agent::start(scenario, &collector.place().grpc_url(), 499)?;
         let mut seen = BTreeSet::new();
 
         let shops = release(scenario, "v1")?;
@@ -100,9 +100,9 @@ fn settings(alertmanager: &Alertmanager) -> String {
     )
 }
 
-/// Two instances of one version, each busy for half of a CPU.
+/// Four instances of one version: with fewer the detector cannot tell a change from the differences between them.
 fn release(scenario: &Scenario, version: &str) -> Result<Vec<Running>> {
-    ["a", "b"]
+    ["a", "b", "c", "d"]
         .iter()
         .map(|instance| {
             let log = scenario.path(&format!("requests-{instance}.txt"));
