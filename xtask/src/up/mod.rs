@@ -12,11 +12,12 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::mpsc::{Receiver, RecvTimeoutError, sync_channel},
-    time::{Duration, Instant},
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, Result, bail};
 use keeper::{GRACE, Kept, RunAs};
+use serde_json::Value;
 
 use crate::workspace::{self, Programs};
 
@@ -96,10 +97,11 @@ fn watch(
     if !up {
         return Ok(());
     }
+    let started = UNIX_EPOCH.elapsed().context("failed to read the clock")?.as_secs();
     running.agent = Some(Kept::start("the agent", agent, run_as, &state.join("agent.log"))?);
     eprintln!("waiting for the first profile (a window is 10 s)");
-    let profiled =
-        running.wait_until(FIRST_PROFILE, "the first profile", || has_services(args.http))?;
+    let profiled = running
+        .wait_until(FIRST_PROFILE, "the first profile", || has_services(args.http, started))?;
     if !profiled {
         return Ok(());
     }
@@ -219,16 +221,19 @@ fn text(path: &Path) -> Result<String> {
     Ok(text.to_owned())
 }
 
-/// Says whether the collector lists at least one service.
-fn has_services(http: SocketAddr) -> bool {
-    http::get(http, "/api/v1/services").is_ok_and(|body| lists_services(&body))
+/// Says whether the collector lists a service that was seen after `since`, in seconds since 1970.
+fn has_services(http: SocketAddr, since: u64) -> bool {
+    http::get(http, "/api/v1/services").is_ok_and(|body| lists_services(&body, since))
 }
 
-fn lists_services(body: &str) -> bool {
-    serde_json::from_str::<serde_json::Value>(body)
-        .ok()
-        .and_then(|answer| answer.get("services")?.as_array().map(|services| !services.is_empty()))
-        .unwrap_or(false)
+/// What an earlier run left in the store says nothing about this one.
+fn lists_services(body: &str, since: u64) -> bool {
+    let answer: Value = serde_json::from_str(body).unwrap_or_default();
+    let services = answer["services"].as_array().map(Vec::as_slice).unwrap_or_default();
+    services.iter().any(|service| {
+        let seen_ns = service["last_seen_unix_ns"].as_u64();
+        seen_ns.is_some_and(|seen_ns| seen_ns / 1_000_000_000 >= since)
+    })
 }
 
 /// Prints the one line that the user waits for.
@@ -244,15 +249,23 @@ fn say_running(http: SocketAddr) -> Result<()> {
 mod tests {
     use super::*;
 
+    const SEEN_AT_12: &str =
+        "{\"services\":[{\"service\":\"cron\",\"last_seen_unix_ns\":12000000001}]}";
+
     #[test]
     fn an_empty_list_of_services_is_not_yet_a_profile() {
-        assert!(!lists_services("{\"services\":[]}"));
-        assert!(lists_services("{\"services\":[{\"service\":\"cron\"}]}"));
+        assert!(!lists_services("{\"services\":[]}", 0));
+        assert!(lists_services(SEEN_AT_12, 12));
     }
 
     #[test]
     fn an_answer_of_another_program_is_no_profile() {
-        assert!(!lists_services("<html>"));
-        assert!(!lists_services("{\"services\":3}"));
+        assert!(!lists_services("<html>", 0));
+        assert!(!lists_services("{\"services\":3}", 0));
+    }
+
+    #[test]
+    fn a_service_of_an_earlier_run_is_no_profile() {
+        assert!(!lists_services(SEEN_AT_12, 13));
     }
 }
