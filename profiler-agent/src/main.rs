@@ -64,6 +64,8 @@ fn start_log(filter: &str) -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(colours)
+        // The complaint about a closed stderr would go to stderr and end the agent.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .init();
     Ok(())

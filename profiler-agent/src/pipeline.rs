@@ -247,6 +247,8 @@ async fn supervise(
 ) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("failed to wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to wait for SIGINT")?;
+    // Whatever ends this, the stages end too: the runtime waits for their threads.
+    let _at_end = stop.clone().drop_guard();
     let mut outcome = Ok(());
     loop {
         let ended = tokio::select! {
