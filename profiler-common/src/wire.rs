@@ -6,10 +6,9 @@
 /// Types generated from `proto/flamewatch/v1/ingest.proto`.
 #[expect(
     missing_docs,
-    unreachable_pub,
     unused_qualifications,
     clippy::doc_markdown,
-    clippy::use_self,
+    clippy::clone_on_ref_ptr,
     clippy::allow_attributes_without_reason,
     reason = "generated code; the documentation is in the .proto file"
 )]

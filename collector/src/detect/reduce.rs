@@ -26,10 +26,11 @@ struct Item {
     mass: u64,
 }
 
-/// Marks findings whose change lies in another finding below them, and lists them with it.
+/// Marks findings whose change lies in another finding, and lists them with it.
 ///
-/// Self times stand for themselves. A total time is explained when at least [`EXPLAINED_SHARE`] of its change lies in
-/// stacks where a finding stands below it. Smaller sets of stacks are decided first, so only what is kept explains.
+/// A total time is explained when at least [`EXPLAINED_SHARE`] of its change lies in stacks where a finding stands
+/// below it. Smaller sets of stacks are decided first, so only what is kept explains. A self time stands for itself,
+/// but for the kernel's own work inside a syscall that has a finding: this is what the call does, not another cause.
 pub(super) fn explain(verdicts: &mut [Verdict], diff: &ProfileDiff, policy: &Policy) {
     let basis = Basis::of(diff, policy);
     let (before, after) = (
@@ -62,38 +63,97 @@ fn explain_direction(
             right.function,
         ))
     });
-    // Last position of each kept finding in each stack: (index into items, position).
-    let mut kept: Vec<Vec<(usize, usize)>> = vec![Vec::new(); diff.stacks.len()];
-    for (index, item) in items.iter().enumerate() {
+    let mut kept = inside_syscalls(verdicts, diff, direction);
+    for item in &items {
         match culprit(item, &kept, changes) {
-            Some(culprit) if item.kind == FunctionKind::Total => {
-                let by = verdicts[items[culprit].verdict].subject.clone();
+            Some(culprit) => {
+                let by = verdicts[culprit].subject.clone();
                 let name = diff.functions[item.function as usize].key.function.clone();
                 verdicts[item.verdict].explained_by = Some(by);
-                let visible = &mut verdicts[items[culprit].verdict].also_visible_in;
+                let visible = &mut verdicts[culprit].also_visible_in;
                 if visible.len() < ALSO_VISIBLE_MAX && !visible.contains(&name) {
                     visible.push(name);
                 }
             }
-            _ => {
+            None => {
                 for (stack, _first, last) in &item.places {
-                    kept[*stack].push((index, *last));
+                    kept[*stack].push(Kept { verdict: item.verdict, reach: Reach::UpTo(*last) });
                 }
             }
         }
     }
 }
 
-/// The kept finding that carries most of the item's change, if all kept ones below it carry enough.
-fn culprit(item: &Item, kept: &[Vec<(usize, usize)>], changes: &[f64]) -> Option<usize> {
+/// A finding that explains others in a stack.
+#[derive(Clone, Copy)]
+struct Kept {
+    verdict: usize,
+    reach: Reach,
+}
+
+/// What of a stack a kept finding explains.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// Total times of functions that stand at this position or above it.
+    UpTo(usize),
+    /// All of the stack: it is inside the syscall that the finding is about.
+    Whole,
+}
+
+impl Kept {
+    fn explains(self, kind: FunctionKind, first: usize) -> bool {
+        match self.reach {
+            Reach::UpTo(last) => kind == FunctionKind::Total && last >= first,
+            Reach::Whole => true,
+        }
+    }
+}
+
+/// Findings about syscalls, in each stack that is inside such a call.
+fn inside_syscalls(
+    verdicts: &[Verdict],
+    diff: &ProfileDiff,
+    direction: Direction,
+) -> Vec<Vec<Kept>> {
+    let mut calls: BTreeMap<&str, usize> = BTreeMap::new();
+    for (index, verdict) in verdicts.iter().enumerate() {
+        if let Subject::Syscall { name, .. } = &verdict.subject
+            && verdict.significant
+            && verdict.direction == direction
+        {
+            calls.entry(name).or_insert(index);
+        }
+    }
+    let entries: Vec<Option<usize>> = diff
+        .functions
+        .iter()
+        .map(|function| calls.get(syscall_of_entry(&function.key)?).copied())
+        .collect();
+    let entry_of = |functions: &[u32]| functions.iter().find_map(|f| entries[*f as usize]);
+    diff.stacks
+        .iter()
+        .map(|stack| entry_of(&stack.functions))
+        .map(|found| found.map(|verdict| Kept { verdict, reach: Reach::Whole }))
+        .map(|found| found.into_iter().collect())
+        .collect()
+}
+
+/// Name of the syscall whose entry function of the kernel this is, such as `fsync` for `__x64_sys_fsync`.
+fn syscall_of_entry(key: &FunctionKey) -> Option<&str> {
+    let is_kernel = key.module == "[kernel]";
+    let prefixes = ["__x64_sys_", "__arm64_sys_", "__se_sys_", "__do_sys_"];
+    prefixes.iter().find_map(|prefix| key.function.strip_prefix(prefix)).filter(|_| is_kernel)
+}
+
+/// Verdict of the kept finding that carries most of the item's change, if all that explain it carry enough.
+fn culprit(item: &Item, kept: &[Vec<Kept>], changes: &[f64]) -> Option<usize> {
     let mut explained = 0.0;
     let mut by_culprit: BTreeMap<usize, f64> = BTreeMap::new();
     for (stack, first, _last) in &item.places {
-        let below = kept[*stack].iter().filter(|(_, last)| last >= first);
         let mut any = false;
-        for (culprit, _) in below {
+        for kept in kept[*stack].iter().filter(|kept| kept.explains(item.kind, *first)) {
             any = true;
-            *by_culprit.entry(*culprit).or_default() += changes[*stack];
+            *by_culprit.entry(kept.verdict).or_default() += changes[*stack];
         }
         if any {
             explained += changes[*stack];

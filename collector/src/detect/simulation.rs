@@ -72,10 +72,7 @@ impl Service {
                 let mut profile = Profile::default();
                 for (stack, weight) in &self.0 {
                     let own = (spread * random.normal()).exp();
-                    let frames: Vec<Frame> = stack
-                        .split(';')
-                        .map(|name| Frame { kind: FrameKind::Native, ..Frame::marker(name) })
-                        .collect();
+                    let frames: Vec<Frame> = stack.split(';').map(frame).collect();
                     let count = random.poisson(weight * samples * load * own);
                     if count > 0 {
                         profile.add(&frames, count);
@@ -85,6 +82,14 @@ impl Service {
             })
             .collect()
     }
+}
+
+/// A function of the program, or of the kernel when its name says so.
+fn frame(name: &str) -> Frame {
+    let in_kernel = name.contains("sys");
+    let (kind, module) =
+        if in_kernel { (FrameKind::Kernel, "[kernel]") } else { (FrameKind::Native, "") };
+    Frame { kind, module: module.to_owned(), ..Frame::marker(name) }
 }
 
 fn unit_window(unit: usize, profile: Profile) -> UnitWindow {
@@ -262,6 +267,20 @@ fn a_write_that_became_synchronous_is_a_syscall_the_baseline_has_none_of() {
     assert_eq!(findings.len(), 1, "{findings:?}");
     assert_eq!(findings[0].subject.to_string(), "fdatasync (p99)");
     assert_eq!(findings[0].baseline_value, None);
+}
+
+#[test]
+fn the_work_of_the_kernel_inside_a_slower_syscall_is_told_with_the_syscall() {
+    let mut random = Random(10);
+    let mut service = Service::typical();
+    service.0.push(("main;serve;do_syscall_64;__x64_sys_fdatasync;fsync_file".to_owned(), 0.1));
+    let baseline = Service::typical().run(&mut random, 4, 30_000.0, 0.01);
+    let candidate = service.run(&mut random, 4, 30_000.0, 0.01);
+    let candidate = calling(&mut random, "fdatasync", false, 5e6, candidate);
+    let findings = findings(&baseline, &candidate);
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert_eq!(findings[0].subject.to_string(), "fdatasync (p99)");
+    assert!(findings[0].also_visible_in.contains(&"fsync_file".to_owned()), "{findings:?}");
 }
 
 #[test]

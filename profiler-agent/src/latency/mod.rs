@@ -200,6 +200,7 @@ mod tests {
         if errno > 0 {
             slot.errors[errno] += 1;
         }
+        drop(table);
     }
 
     fn reader() -> (Table, LatencyReader) {

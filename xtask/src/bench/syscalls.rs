@@ -23,8 +23,7 @@ pub(crate) fn run() -> Result<()> {
 
 /// The comparison with bpftrace is left out, and said to be, where it cannot be installed.
 fn install_bpftrace() {
-    if workspace::find_program("bpftrace").is_some()
-        || workspace::find_program("apt-get").is_none()
+    if workspace::find_program("bpftrace").is_some() || workspace::find_program("apt-get").is_none()
     {
         return;
     }
