@@ -1,8 +1,9 @@
 //! Measures what syscall tracing adds to each call: `cargo xtask bench syscalls` runs it.
 //!
 //! A child process makes `getppid` calls in a loop, the cheapest call there is, so that what tracing adds shows best.
-//! Each round runs the loop once without tracing, once under two empty raw tracepoints (the floor), once under ours,
-//! and once under bpftrace's histogram of the same thing; medians over the rounds are compared.
+//! Each round runs the loop once without tracing, once under two empty raw tracepoints (the floor), once under two that
+//! only read the clock (the least that can tell a latency), once under ours, and once under bpftrace's histogram of the
+//! same thing; medians over the rounds are compared.
 
 use std::io::BufRead as _;
 use std::process::{Child, Command, Stdio};
@@ -39,12 +40,14 @@ fn main() -> Result<()> {
     if std::env::args().nth(1).as_deref() == Some("loop") {
         return call_in_a_loop();
     }
-    let (mut none, mut floor, mut ours, mut theirs) = (vec![], vec![], vec![], vec![]);
+    let (mut none, mut floor, mut clock) = (vec![], vec![], vec![]);
+    let (mut ours, mut theirs) = (vec![], vec![]);
     let mut why_not = None;
     for round in 1..=ROUNDS {
         eprintln!("round {round} of {ROUNDS}");
         none.push(nanoseconds_per_call()?);
-        floor.push(under_floor()?);
+        floor.push(under_pair("floor_enter", "floor_exit")?);
+        clock.push(under_pair("clock_enter", "clock_exit")?);
         ours.push(under_ours()?);
         if why_not.is_none() {
             match under_bpftrace() {
@@ -61,6 +64,7 @@ fn main() -> Result<()> {
     };
     row("no tracing", none);
     row("two empty raw tracepoints (floor)", floor);
+    row("two that read the clock", median(clock));
     row("flamewatch", ours);
     match why_not {
         None => row("bpftrace hist()", median(theirs)),
@@ -97,9 +101,9 @@ fn nanoseconds_per_call() -> Result<f64> {
     Ok(String::from_utf8(output.stdout)?.trim().parse()?)
 }
 
-fn under_floor() -> Result<f64> {
-    let mut floor = aya::Ebpf::load(FLOOR).context("failed to load the empty programs")?;
-    for (program, tracepoint) in [("floor_enter", "sys_enter"), ("floor_exit", "sys_exit")] {
+fn under_pair(enter: &str, exit: &str) -> Result<f64> {
+    let mut floor = aya::Ebpf::load(FLOOR).context("failed to load the programs of the floor")?;
+    for (program, tracepoint) in [(enter, "sys_enter"), (exit, "sys_exit")] {
         let program: &mut RawTracePoint =
             floor.program_mut(program).context("the object lacks the program")?.try_into()?;
         program.load()?;
