@@ -71,7 +71,11 @@ impl Writer {
         while outcome.get().is_none() {
             core = match self.decided.wait_timeout(core, WAKE_EVERY) {
                 Ok((core, _)) => core,
-                Err(_poisoned) => self.lock(),
+                Err(poisoned) => {
+                    // The error holds the lock, which is taken again to undo what the panic left open.
+                    drop(poisoned);
+                    self.lock()
+                }
             };
             self.commit_if_last(&mut core);
         }
@@ -197,5 +201,37 @@ impl Core {
         {
             tracing::error!(%error, "failed to roll back");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite::schema;
+
+    #[test]
+    fn a_panic_refuses_the_batches_of_its_commit_and_later_ones_are_stored() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = schema::open_writer(&folder.path().join("store.db")).unwrap();
+        let writer = Arc::new(Writer::new(connection).unwrap());
+        let batch = v1::Batch { agent_id: "a".to_owned(), sequence: 1, ..Default::default() };
+        // As if another batch were on its way, so that the first one waits for it instead of committing.
+        writer.queued.fetch_add(1, Ordering::SeqCst);
+        let (told, outcome) = std::sync::mpsc::channel();
+        let sleeper = (Arc::clone(&writer), batch.clone());
+        std::thread::spawn(move || told.send(sleeper.0.write(&sleeper.1)));
+        while writer.lock().group.is_none() {
+            std::thread::yield_now();
+        }
+        let panicking = Arc::clone(&writer);
+        let panicked = std::thread::spawn(move || {
+            let _core = panicking.lock();
+            panic!("in the middle of a write");
+        });
+        panicked.join().unwrap_err();
+        let refused = outcome.recv_timeout(Duration::from_secs(30)).expect("the sleeper wakes up");
+        assert!(matches!(refused, Err(StoreError::Commit(_))), "{refused:?}");
+        writer.queued.fetch_sub(1, Ordering::SeqCst);
+        assert_eq!(writer.write(&batch).unwrap(), Written::Stored);
     }
 }
