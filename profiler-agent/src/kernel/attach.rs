@@ -30,6 +30,9 @@ const LATENCY_SLOTS_PER_CPU_MIN: usize = 64;
 /// Smallest size of a ring: what is not used should not cost memory.
 const UNUSED_RING_BYTES: u32 = 4096;
 
+/// Open files that are asked for: 1,024 CPUs, all executables of a window, and room.
+const OPEN_FILES_WANTED: u64 = 16_384;
+
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 struct SettingsBytes(Settings);
@@ -41,6 +44,7 @@ unsafe impl Pod for SettingsBytes {}
 /// Loads the object and creates its maps; no program is loaded yet.
 pub(super) fn load_object(options: &LoadOptions) -> Result<Ebpf, LoadError> {
     raise_memory_limit();
+    raise_file_limit();
     let cpus = aya::util::nr_cpus().map_or(1, |cpus| cpus.max(1));
     let slots_per_cpu = if options.syscalls { latency_slots_per_cpu(cpus) } else { 0 };
     let settings = settings(options, slots_per_cpu);
@@ -101,6 +105,21 @@ fn raise_memory_limit() {
     let unlimited = Rlimit { current: None, maximum: None };
     if let Err(error) = setrlimit(Resource::Memlock, unlimited) {
         tracing::debug!(%error, "failed to raise the limit of locked memory");
+    }
+}
+
+/// Each CPU takes an open file, and so does each executable that is named: a large host needs more than the usual 1,024.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // No limit at all is fine as well.
+    let Some(current) = limit.current else { return };
+    let wanted = limit.maximum.unwrap_or(OPEN_FILES_WANTED).min(OPEN_FILES_WANTED);
+    if current < wanted
+        && let Err(error) =
+            setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum })
+    {
+        tracing::debug!(%error, "failed to raise the limit of open files");
     }
 }
 
@@ -230,6 +249,15 @@ pub(super) fn online_cpus() -> anyhow::Result<Vec<u32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_limit_of_open_files_is_raised_as_far_as_it_may_be() {
+        use rustix::process::{Resource, getrlimit};
+        raise_file_limit();
+        let limit = getrlimit(Resource::Nofile);
+        let allowed = limit.maximum.map_or(OPEN_FILES_WANTED, |most| most.min(OPEN_FILES_WANTED));
+        assert!(limit.current.is_none_or(|current| current >= allowed));
+    }
 
     #[test]
     fn slots_are_a_power_of_two_within_the_memory_limit() {

@@ -17,7 +17,8 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 
 use super::mappings::{Mapping, MappingKind};
 
-/// Most executables held open: half of the usual soft limit of 1,024 open files, so that rings and sockets have room.
+/// Most executables held open: half of 1,024 open files, in case that limit cannot be raised, so that rings and sockets
+/// have room.
 pub const EXECUTABLES_MAX: usize = 512;
 
 /// Bytes read of the head of an ELF file; program headers stand right behind the ELF header.
