@@ -131,6 +131,7 @@ impl Shipper {
                 Ok(Sent::Settled)
             }
             Answer::Retry(why) => {
+                tokio::task::spawn_blocking(move || outbox.lock().put_back()).await?;
                 tracing::warn!(
                     epoch,
                     sequence,

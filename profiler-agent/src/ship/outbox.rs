@@ -143,7 +143,8 @@ impl Outbox {
         }
     }
 
-    /// The oldest batch that is not settled. Damaged ones are set aside and counted as lost on the way.
+    /// The oldest batch that is not settled; it is kept until it is settled or [`put_back`](Self::put_back). Damaged
+    /// ones are set aside and counted as lost on the way.
     pub fn next_batch(&mut self) -> Option<(BatchKey, v1::Batch)> {
         loop {
             let (key, _) = self.accounting.batches().next()?;
@@ -152,7 +153,10 @@ impl Outbox {
                     .map_err(|_inner| SpoolError::Damaged("it is no batch"))
             });
             match batch {
-                Ok(batch) => return Some((key, batch)),
+                Ok(batch) => {
+                    self.spool.hold(Some(key));
+                    return Some((key, batch));
+                }
                 Err(error) => {
                     tracing::error!(error = %error, epoch = key.epoch, sequence = key.sequence,
                         "failed to read a spooled batch; its samples are lost");
@@ -161,6 +165,11 @@ impl Outbox {
                 }
             }
         }
+    }
+
+    /// The batch did not reach the collector: from now on a full spool may drop it.
+    pub fn put_back(&mut self) {
+        self.spool.hold(None);
     }
 
     /// The collector has stored the batch.
@@ -176,6 +185,7 @@ impl Outbox {
     }
 
     fn settle(&mut self, key: BatchKey) {
+        self.spool.hold(None);
         self.settled.push(key);
         let waiting = self.accounting.batches().len();
         if waiting <= ACKNOWLEDGED_UNSAVED_MAX || self.settled.len() >= ACKNOWLEDGED_UNSAVED_MAX {
@@ -434,6 +444,22 @@ mod tests {
         let mut outbox = open(folder.path(), 2);
         assert!(outbox.next_batch().is_none());
         check_balance(&outbox, 3, 0, &[]);
+    }
+
+    #[test]
+    fn a_batch_that_is_being_stored_is_not_counted_as_lost_meanwhile() {
+        let folder = tempfile::tempdir().unwrap();
+        let facts = HostFacts::default();
+        let options = OutboxOptions { spool_bytes_max: 1, epoch: 1, facts };
+        let mut outbox = Outbox::open(folder.path(), options).unwrap();
+        let key = BatchKey { epoch: 1, sequence: 1 };
+        // As a spool that is nearly full: the next batch does not fit beside the one on its way.
+        outbox.spool.hold(Some(key));
+        take(&mut outbox, 3);
+        assert_eq!(outbox.next_batch().unwrap().0, key);
+        take(&mut outbox, 4);
+        outbox.acknowledge(key);
+        check_balance(&outbox, 3, 0, &[("spool_full", 4)]);
     }
 
     #[test]

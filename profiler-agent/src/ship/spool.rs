@@ -67,6 +67,8 @@ pub struct Spool {
     batches: BTreeMap<BatchKey, Place>,
     disk_bytes: u64,
     memory_bytes: u64,
+    /// On its way to the collector, which may have stored it already: not to be given up.
+    on_its_way: Option<BatchKey>,
     /// Why the disk took no batch the last time, while any waits in memory.
     disk_reason: &'static str,
 }
@@ -88,6 +90,7 @@ impl Spool {
             batches: BTreeMap::new(),
             disk_bytes: 0,
             memory_bytes: 0,
+            on_its_way: None,
             disk_reason: reason::DISK_FULL,
         };
         let mut found = Vec::new();
@@ -129,6 +132,11 @@ impl Spool {
         };
         self.batches.insert(key, place);
         self.enforce_limits()
+    }
+
+    /// Says which batch is on its way to the collector. It is not dropped meanwhile: once stored, it would count twice.
+    pub fn hold(&mut self, key: Option<BatchKey>) {
+        self.on_its_way = key;
     }
 
     /// The oldest batch.
@@ -226,19 +234,24 @@ impl Spool {
     fn enforce_limits(&mut self) -> Vec<Dropped> {
         let mut dropped = Vec::new();
         while self.disk_bytes > self.bytes_max || self.batches.len() > FILES_MAX {
-            let Some(key) = self.oldest() else { break };
+            let Some(key) = self.oldest_where(|_| true) else { break };
             self.remove(key);
             dropped.push(Dropped { key, reason: reason::SPOOL_FULL });
         }
         while self.memory_bytes > MEMORY_BYTES_MAX.min(self.bytes_max) {
-            let in_memory = |(key, place): (&BatchKey, &Place)| {
-                matches!(place, Place::Memory { .. }).then_some(*key)
-            };
-            let Some(key) = self.batches.iter().find_map(in_memory) else { break };
+            let in_memory = |place: &Place| matches!(place, Place::Memory { .. });
+            let Some(key) = self.oldest_where(in_memory) else { break };
             self.remove(key);
             dropped.push(Dropped { key, reason: self.disk_reason });
         }
         dropped
+    }
+
+    /// The oldest batch of some kind that may be given up.
+    fn oldest_where(&self, fits: impl Fn(&Place) -> bool) -> Option<BatchKey> {
+        let mut batches = self.batches.iter();
+        let found = batches.find(|(key, place)| self.on_its_way != Some(**key) && fits(place));
+        found.map(|(key, _)| *key)
     }
 
     /// What waits in memory goes to disk as soon as that takes it, so that it survives a restart.
@@ -369,6 +382,21 @@ mod tests {
         );
         assert_eq!(spool.oldest(), Some(key(2)));
         assert!(spool.bytes() <= 10_000);
+    }
+
+    #[test]
+    fn a_batch_on_its_way_is_not_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut spool, _) = Spool::open(folder.path(), 10_000).unwrap();
+        for sequence in 1..=3 {
+            spool.keep(key(sequence), 5, &noise(sequence, 3_000));
+        }
+        spool.hold(Some(key(1)));
+        let dropped = spool.keep(key(4), 5, &noise(4, 3_000));
+        assert_eq!(dropped, [Dropped { key: key(2), reason: "spool_full" }]);
+        spool.hold(None);
+        let dropped = spool.keep(key(5), 5, &noise(5, 3_000));
+        assert_eq!(dropped, [Dropped { key: key(1), reason: "spool_full" }]);
     }
 
     #[test]
