@@ -347,6 +347,7 @@ fn count(sampler: &Sampler, outbox: &mut Outbox, metrics: &Metrics) {
         counters.lost().map(|(outcome, samples)| (outcome.name(), samples)).collect();
     let submitted = counters.taken() - lost.iter().map(|(_, samples)| samples).sum::<u64>();
     outbox.accounting_mut().observe_kernel(submitted, lost);
+    outbox.note_taken();
     for (outcome, total) in counters.iter() {
         metrics.set_outcome(outcome, total);
     }

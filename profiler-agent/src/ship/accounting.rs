@@ -128,12 +128,13 @@ impl Accounting {
         self.window -= samples;
         let report = BatchReport {
             samples,
-            taken: self.taken - self.reported_taken,
+            taken: self.taken.saturating_sub(self.reported_taken),
             lost: self
                 .lost
                 .iter()
                 .map(|(reason, total)| {
-                    (reason.clone(), total - self.reported_lost.get(reason).copied().unwrap_or(0))
+                    let reported = self.reported_lost.get(reason).copied().unwrap_or(0);
+                    (reason.clone(), total.saturating_sub(reported))
                 })
                 .filter(|(_, samples)| *samples > 0)
                 .collect(),
@@ -171,8 +172,13 @@ impl Accounting {
     }
 
     /// Starts a new process: what the last one had taken and not put into a batch went with it.
-    pub fn resume(&mut self, reason: &str) {
-        let gone = std::mem::take(&mut self.undrained) + std::mem::take(&mut self.window);
+    ///
+    /// `noted` is what it had taken in all when it was last heard of, which may be more than it told this book.
+    pub fn resume(&mut self, noted: u64, reason: &str) {
+        let unbooked = noted.saturating_sub(self.taken);
+        self.taken += unbooked;
+        let gone =
+            std::mem::take(&mut self.undrained) + std::mem::take(&mut self.window) + unbooked;
         add(&mut self.lost, reason, gone);
         self.kernel = KernelSeen::default();
     }
@@ -180,6 +186,12 @@ impl Accounting {
     /// Batches made and neither acknowledged nor lost, oldest first.
     pub fn batches(&self) -> impl ExactSizeIterator<Item = (BatchKey, &BatchReport)> {
         self.batches.iter().map(|(key, report)| (*key, report))
+    }
+
+    /// Samples taken over the life of this agent.
+    #[must_use]
+    pub fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// The totals over the life of this agent.
@@ -233,7 +245,7 @@ mod tests {
         MakeBatch(u64),
         Acknowledge(usize),
         LoseBatch(usize),
-        Restart,
+        Restart { unbooked: u64 },
     }
 
     fn events() -> impl Strategy<Value = Vec<Event>> {
@@ -244,7 +256,7 @@ mod tests {
             (0u64..200).prop_map(Event::MakeBatch),
             (0usize..4).prop_map(Event::Acknowledge),
             (0usize..4).prop_map(Event::LoseBatch),
-            Just(Event::Restart),
+            (0u64..9).prop_map(|unbooked| Event::Restart { unbooked }),
         ];
         proptest::collection::vec(event, 0..80)
     }
@@ -282,10 +294,10 @@ mod tests {
                     book.lose_batch(key, "spool_full");
                 }
             }
-            Event::Restart => {
+            Event::Restart { unbooked } => {
                 let saved = serde_json::to_string(book).expect("a book is JSON");
                 *book = serde_json::from_str(&saved).expect("own output parses");
-                book.resume("agent_killed");
+                book.resume(book.taken() + unbooked, "agent_killed");
                 *kernel = (0, 0);
             }
         }

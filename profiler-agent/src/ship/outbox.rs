@@ -2,9 +2,13 @@
 //!
 //! The books (`accounting.json`) are written before the batch's file appears and before it goes: a file that no book
 //! knows is settled, a batch without a file is lost. So a crash at any point neither counts a sample twice nor forgets one.
+//!
+//! The books are written with each batch. In between the number of samples taken is noted each second in the file
+//! `taken`, which is never synced: it outlives the process, not the host.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 
 use profiler_common::wire::v1;
@@ -62,6 +66,8 @@ pub struct Outbox {
     sequence: u64,
     accounting: Accounting,
     spool: Spool,
+    /// Holds the number of samples taken, newer than the books.
+    taken: File,
     /// Settled batches whose files stay until the books say so.
     settled: Vec<BatchKey>,
     /// Held while this process lives; the kernel lets it go with the process.
@@ -79,7 +85,9 @@ impl Outbox {
             let path = path.to_owned();
             move |source| OutboxError::Io { action, path, source }
         };
-        fs::create_dir_all(folder).map_err(failed("make the state folder", folder))?;
+        // Profiles tell what runs on this host: nobody else needs to read them.
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        made.map_err(failed("make the state folder", folder))?;
         let lock = lock(folder)?;
         let id_path = folder.join("agent-id");
         let agent_id = read_or_make_agent_id(&id_path)
@@ -87,6 +95,8 @@ impl Outbox {
         let spool_folder = folder.join("spool");
         let (spool, found) = Spool::open(&spool_folder, options.spool_bytes_max)
             .map_err(failed("open the spool", &spool_folder))?;
+        let taken_path = folder.join("taken");
+        let (taken, noted) = open_taken(&taken_path).map_err(failed("open", &taken_path))?;
         let mut outbox = Self {
             folder: folder.to_owned(),
             agent_id,
@@ -94,11 +104,12 @@ impl Outbox {
             sequence: 0,
             accounting: Accounting::default(),
             spool,
+            taken,
             settled: Vec::new(),
             _lock: lock,
         };
         match read_books(&outbox.books_path()) {
-            Ok(Some(accounting)) => outbox.take_up(accounting, &found),
+            Ok(Some(accounting)) => outbox.take_up(accounting, noted, &found),
             Ok(None) => outbox.adopt(&found),
             Err(error) => {
                 tracing::warn!(error = %error, "the accounting is damaged; it starts anew");
@@ -109,6 +120,7 @@ impl Outbox {
         }
         let books_path = outbox.books_path();
         outbox.save().map_err(failed("write", &books_path))?;
+        outbox.note_taken();
         Ok(outbox)
     }
 
@@ -235,6 +247,15 @@ impl Outbox {
         saved
     }
 
+    /// Notes how many samples were taken, for the next process in case this one is killed before it writes the books.
+    pub fn note_taken(&self) {
+        // As wide as any number, so that nothing of an older one stays behind it.
+        let number = format!("{:020}", self.accounting.taken());
+        if let Err(error) = self.taken.write_all_at(number.as_bytes(), 0) {
+            tracing::debug!(%error, "failed to note the number of samples taken");
+        }
+    }
+
     fn save_or_warn(&mut self) {
         if let Err(error) = self.save() {
             tracing::warn!(error = %error, path = %self.books_path().display(),
@@ -243,9 +264,9 @@ impl Outbox {
     }
 
     /// Compares the books with the files: the books are right.
-    fn take_up(&mut self, accounting: Accounting, found: &[(BatchKey, u64)]) {
+    fn take_up(&mut self, accounting: Accounting, noted: u64, found: &[(BatchKey, u64)]) {
         self.accounting = accounting;
-        self.accounting.resume(reason::AGENT_KILLED);
+        self.accounting.resume(noted, reason::AGENT_KILLED);
         let known: Vec<BatchKey> = self.accounting.batches().map(|(key, _)| key).collect();
         for key in &known {
             if !self.spool.contains(*key) {
@@ -285,6 +306,16 @@ fn lock(folder: &Path) -> Result<File, OutboxError> {
     }
 }
 
+/// Opens the file that notes the samples taken, and reads it: 0 when it is new or makes no sense.
+fn open_taken(path: &Path) -> io::Result<(File, u64)> {
+    const DIGITS: u64 = 20;
+    let file = File::options().create(true).truncate(false).read(true).write(true).open(path)?;
+    let mut text = String::new();
+    let read = (&file).take(DIGITS).read_to_string(&mut text);
+    let noted = read.ok().and_then(|_bytes| text.parse().ok());
+    Ok((file, noted.unwrap_or(0)))
+}
+
 fn read_books(path: &Path) -> io::Result<Option<Accounting>> {
     let file = match File::open(path) {
         Ok(file) => file,
@@ -313,160 +344,4 @@ fn read_or_make_agent_id(path: &Path) -> io::Result<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fold::ServiceWindow;
-    use crate::process::Identity;
-    use profiler_common::profile::{Frame, Profile};
-
-    fn open(folder: &Path, epoch: u64) -> Outbox {
-        let options =
-            OutboxOptions { spool_bytes_max: 1 << 20, epoch, facts: HostFacts::default() };
-        Outbox::open(folder, options).unwrap()
-    }
-
-    fn window(samples: u64) -> Window {
-        let mut profile = Profile::default();
-        profile.add(&[Frame::marker("main")], samples);
-        let identity = Identity {
-            service: "s".to_owned(),
-            version: String::new(),
-            unit: String::new(),
-            labels: Vec::new(),
-        };
-        let service = ServiceWindow { identity, period_ns: 1, profile, syscalls: Vec::new() };
-        Window { start_unix_ns: 1, end_unix_ns: 2, services: vec![service] }
-    }
-
-    fn take(outbox: &mut Outbox, samples: u64) {
-        let total = outbox.totals().taken + samples;
-        outbox.accounting_mut().drain(samples);
-        assert_eq!(outbox.totals().taken, total);
-        outbox.push(&window(samples));
-    }
-
-    #[track_caller]
-    fn check_balance(outbox: &Outbox, acknowledged: u64, pending: u64, lost: &[(&str, u64)]) {
-        let totals = outbox.totals();
-        assert_eq!((totals.acknowledged, totals.pending), (acknowledged, pending));
-        let found: Vec<(&str, u64)> =
-            totals.lost.iter().map(|(reason, samples)| (reason.as_str(), *samples)).collect();
-        assert_eq!(found, lost);
-        assert_eq!(totals.taken, acknowledged + pending + totals.lost_total());
-    }
-
-    #[test]
-    fn batches_survive_a_restart_and_count_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut outbox = open(folder.path(), 1);
-        let id = outbox.agent_id().to_owned();
-        take(&mut outbox, 5);
-        take(&mut outbox, 7);
-        let (first, _) = outbox.next_batch().unwrap();
-        outbox.acknowledge(first);
-        drop(outbox);
-        let mut outbox = open(folder.path(), 2);
-        assert_eq!(outbox.agent_id(), id);
-        check_balance(&outbox, 5, 7, &[]);
-        let (second, batch) = outbox.next_batch().unwrap();
-        assert_eq!((second, batch.sequence), (BatchKey { epoch: 1, sequence: 2 }, 2));
-        assert_eq!(batch.accounting.unwrap().samples_taken, 7);
-        outbox.acknowledge(second);
-        assert!(outbox.next_batch().is_none());
-        check_balance(&outbox, 12, 0, &[]);
-    }
-
-    #[test]
-    fn a_kill_in_the_middle_of_a_window_is_counted() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut outbox = open(folder.path(), 1);
-        outbox.accounting_mut().observe_kernel(9, []);
-        outbox.accounting_mut().drain(4);
-        outbox.save().unwrap();
-        drop(outbox);
-        check_balance(&open(folder.path(), 2), 0, 0, &[("agent_killed", 9)]);
-    }
-
-    #[test]
-    fn a_damaged_or_missing_file_is_lost_by_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut outbox = open(folder.path(), 1);
-        for samples in [3, 4, 5] {
-            take(&mut outbox, samples);
-        }
-        let mut files: Vec<PathBuf> = fs::read_dir(folder.path().join("spool"))
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .filter(|path| path.is_file())
-            .collect();
-        files.sort();
-        fs::write(&files[0], b"not a batch").unwrap();
-        fs::remove_file(&files[1]).unwrap();
-        drop(outbox);
-        let mut outbox = open(folder.path(), 2);
-        assert_eq!(outbox.next_batch().unwrap().1.sequence, 3);
-        check_balance(&outbox, 0, 5, &[("spool_damaged", 3), ("spool_missing", 4)]);
-    }
-
-    #[test]
-    fn a_rejected_batch_is_lost_and_its_report_sent_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut outbox = open(folder.path(), 1);
-        take(&mut outbox, 3);
-        let (key, _) = outbox.next_batch().unwrap();
-        outbox.reject(key);
-        check_balance(&outbox, 0, 0, &[("rejected", 3)]);
-        outbox.push(&Window::default());
-        let accounting = outbox.next_batch().unwrap().1.accounting.unwrap();
-        assert_eq!(accounting.samples_taken, 3);
-        assert_eq!(accounting.lost, [v1::Loss { reason: "rejected".to_owned(), samples: 3 }]);
-    }
-
-    #[test]
-    fn without_books_the_files_are_taken_in() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut outbox = open(folder.path(), 1);
-        take(&mut outbox, 3);
-        drop(outbox);
-        fs::write(folder.path().join("accounting.json"), b"{").unwrap();
-        check_balance(&open(folder.path(), 2), 0, 3, &[]);
-    }
-
-    #[test]
-    fn a_settled_file_that_came_back_is_not_sent_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut outbox = open(folder.path(), 1);
-        take(&mut outbox, 3);
-        let (key, batch) = outbox.next_batch().unwrap();
-        outbox.acknowledge(key);
-        outbox.spool.keep(key, 3, &batch.encode_to_vec());
-        drop(outbox);
-        let mut outbox = open(folder.path(), 2);
-        assert!(outbox.next_batch().is_none());
-        check_balance(&outbox, 3, 0, &[]);
-    }
-
-    #[test]
-    fn a_batch_that_is_being_stored_is_not_counted_as_lost_meanwhile() {
-        let folder = tempfile::tempdir().unwrap();
-        let facts = HostFacts::default();
-        let options = OutboxOptions { spool_bytes_max: 1, epoch: 1, facts };
-        let mut outbox = Outbox::open(folder.path(), options).unwrap();
-        let key = BatchKey { epoch: 1, sequence: 1 };
-        // As a spool that is nearly full: the next batch does not fit beside the one on its way.
-        outbox.spool.hold(Some(key));
-        take(&mut outbox, 3);
-        assert_eq!(outbox.next_batch().unwrap().0, key);
-        take(&mut outbox, 4);
-        outbox.acknowledge(key);
-        check_balance(&outbox, 3, 0, &[("spool_full", 4)]);
-    }
-
-    #[test]
-    fn two_agents_cannot_share_a_state_folder() {
-        let folder = tempfile::tempdir().unwrap();
-        let _first = open(folder.path(), 1);
-        let options = OutboxOptions { spool_bytes_max: 1, epoch: 2, facts: HostFacts::default() };
-        assert!(matches!(Outbox::open(folder.path(), options), Err(OutboxError::InUse(_))));
-    }
-}
+mod tests;
