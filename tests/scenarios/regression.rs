@@ -27,7 +27,7 @@ const UNCHANGED: &[&str] = &["parse_request", "compress_body", "sign_response"];
 const BASELINE_TIME: Duration = Duration::from_secs(60);
 
 /// Longest time from the release to both alerts.
-const FIRING_LIMIT: Duration = Duration::from_secs(90);
+const FIRING_LIMIT: Duration = Duration::from_secs(120);
 
 /// Longest time from the way back to silence.
 const RESOLVED_LIMIT: Duration = Duration::from_secs(120);

@@ -1,14 +1,26 @@
 //! Chooses what is compared with what, and gathers the evidence. Pure.
 
 use crate::detect::{FunctionKind, Subject, Verdict};
+use crate::detect::{Policy, usable};
 use crate::diff::{ProfileDiff, Replicate, StackDiff};
-use crate::store::{ServiceEntry, TimeRange, VersionEntry};
+use crate::store::{TimeRange, VersionSpan};
 
 use super::lifecycle::Sight;
+use super::support::is_named;
 use super::{Alert, AlertOptions, ChangedPath, Evidence, fingerprint};
 
 /// Most changed stacks that an alert carries.
 const CHANGED_PATHS_MAX: usize = 5;
+
+/// A version that was not seen for a day is not compared, and one that was first seen before is no news.
+const NEWS_NS: u64 = 86_400 * 1_000_000_000;
+
+/// Windows of a version that are left out at its start: caches are cold and code is being compiled.
+const WARM_UP_WINDOWS: u64 = 1;
+
+/// Most windows between the last ones of the two versions. What is farther apart differs by the time of day as well,
+/// which this version of the detector cannot tell from a regression.
+const GAP_WINDOWS_MAX: u64 = 60;
 
 /// A version is running while it was seen in this many newest windows.
 const RUNNING_WINDOWS: u64 = 2;
@@ -28,7 +40,7 @@ pub(super) struct Arm {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Plan {
     pub(super) candidate: Arm,
-    /// The version before it; none when the candidate is the oldest one known.
+    /// The version before it; none when the candidate is the oldest one known, or either is old news.
     pub(super) baseline: Option<Arm>,
 }
 
@@ -38,47 +50,49 @@ impl Arm {
     }
 }
 
-/// The newest running version against the last one first seen before it.
+/// The newest running version against the last one first seen before it. Versions without a name are not compared.
 ///
 /// A version that comes back is older than the one it replaces, so it starts no comparison of its own; alerts that are
 /// open are then judged on it.
-pub(super) fn plan(entry: &ServiceEntry, options: &AlertOptions, now_unix_ns: u64) -> Option<Plan> {
+pub(super) fn plan(
+    versions: &[VersionSpan],
+    options: &AlertOptions,
+    now_unix_ns: u64,
+) -> Option<Plan> {
     let window_ns = window_ns(options);
-    let newest = entry.versions.iter().map(|version| version.last_seen_unix_ns).max()?;
-    let is_running = |version: &&VersionEntry| {
+    let is_recent = |unix_ns: u64| unix_ns.saturating_add(NEWS_NS) > now_unix_ns;
+    let versions: Vec<&VersionSpan> = versions
+        .iter()
+        .filter(|version| is_named(&version.version) && is_recent(version.last_seen_unix_ns))
+        .collect();
+    let newest = versions.iter().map(|version| version.last_seen_unix_ns).max()?;
+    let is_running = |version: &VersionSpan| {
         version.last_seen_unix_ns.saturating_add(RUNNING_WINDOWS * window_ns) > newest
     };
     // A version that just stopped counts as running for two windows, but one first seen later wins anyway; of a
     // version that came back and the one it replaced, the one still seen wins once these windows have passed.
-    let candidate = entry
-        .versions
+    let candidate = versions
         .iter()
-        .filter(is_running)
+        .filter(|version| is_running(version))
         .max_by_key(|version| version.first_seen_unix_ns)?;
-    let baseline = entry
-        .versions
+    let is_close = |version: &VersionSpan| {
+        let gap = candidate.last_seen_unix_ns.saturating_sub(version.last_seen_unix_ns);
+        gap <= GAP_WINDOWS_MAX * window_ns
+    };
+    let baseline = versions
         .iter()
-        .filter(|version| {
-            version.version != candidate.version
-                && version.first_seen_unix_ns < candidate.first_seen_unix_ns
-        })
-        .max_by_key(|version| version.last_seen_unix_ns);
-    let arm = |version: &VersionEntry, end_unix_ns: u64, windows: u32| Arm {
-        version: version.version.clone(),
-        start_unix_ns: version
-            .first_seen_unix_ns
-            .max(end_unix_ns.saturating_sub(u64::from(windows) * window_ns)),
-        end_unix_ns,
+        .filter(|version| version.first_seen_unix_ns < candidate.first_seen_unix_ns)
+        .max_by_key(|version| version.last_seen_unix_ns)
+        .filter(|version| is_recent(candidate.first_seen_unix_ns) && is_close(version));
+    let arm = |version: &VersionSpan, windows: u32| {
+        let end_unix_ns = version.last_seen_unix_ns.min(now_unix_ns);
+        let warm = version.first_seen_unix_ns.saturating_add(WARM_UP_WINDOWS * window_ns);
+        let start_unix_ns = end_unix_ns.saturating_sub(u64::from(windows) * window_ns).max(warm);
+        Arm { version: version.version.clone(), start_unix_ns, end_unix_ns }
     };
     Some(Plan {
-        candidate: arm(
-            candidate,
-            candidate.last_seen_unix_ns.min(now_unix_ns),
-            options.candidate_windows,
-        ),
-        baseline: baseline.map(|version| {
-            arm(version, version.last_seen_unix_ns.min(now_unix_ns), options.baseline_windows)
-        }),
+        candidate: arm(candidate, options.candidate_windows),
+        baseline: baseline.map(|version| arm(version, options.baseline_windows)),
     })
 }
 
@@ -88,8 +102,18 @@ pub(super) fn window_ns(options: &AlertOptions) -> u64 {
 }
 
 /// What the verdicts of an alert's own comparison say of it.
-pub(super) fn sight(alert: &Alert, diff: &ProfileDiff, verdicts: &[Verdict]) -> Sight {
-    if diff.baseline.len() < 2 || diff.candidate.len() < 2 {
+pub(super) fn sight(
+    alert: &Alert,
+    diff: &ProfileDiff,
+    verdicts: &[Verdict],
+    policy: &Policy,
+) -> Sight {
+    let is_function = matches!(alert.subject, Subject::Function { .. });
+    let replicates = |side: &[Replicate]| {
+        if is_function { usable(side, policy).len() } else { side.len() }
+    };
+    // A few samples of a function that is not among them do not show that it is gone.
+    if replicates(&diff.baseline) < 2 || replicates(&diff.candidate) < 2 {
         return Sight::NoData;
     }
     let same =
@@ -216,28 +240,19 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    fn version(name: &str, first: u64, last: u64) -> VersionEntry {
-        VersionEntry {
+    fn version(name: &str, first: u64, last: u64) -> VersionSpan {
+        VersionSpan {
             version: name.to_owned(),
             first_seen_unix_ns: first * SECOND,
             last_seen_unix_ns: last * SECOND,
-            samples: 1,
-            hosts: Vec::new(),
-            units: Vec::new(),
         }
     }
 
-    fn planned(versions: Vec<VersionEntry>) -> Option<(String, Option<String>)> {
-        let entry = ServiceEntry {
-            service: "s".to_owned(),
-            samples: 1,
-            cpu_ns: 1,
-            first_seen_unix_ns: 0,
-            last_seen_unix_ns: 0,
-            versions,
-        };
+    const DAY: u64 = 86_400;
+
+    fn planned(versions: Vec<VersionSpan>) -> Option<(String, Option<String>)> {
         let options = AlertOptions { window_seconds: 10, ..AlertOptions::default() };
-        plan(&entry, &options, 10_000 * SECOND)
+        plan(&versions, &options, (DAY + 300) * SECOND)
             .map(|plan| (plan.candidate.version, plan.baseline.map(|baseline| baseline.version)))
     }
 
@@ -248,7 +263,11 @@ mod tests {
     #[test]
     fn the_newest_version_is_compared_with_the_one_before() {
         assert_eq!(
-            planned(vec![version("1", 0, 100), version("2", 100, 200), version("3", 200, 300)]),
+            planned(vec![
+                version("1", DAY, DAY + 100),
+                version("2", DAY + 100, DAY + 200),
+                version("3", DAY + 200, DAY + 300)
+            ]),
             pair("3", Some("2"))
         );
     }
@@ -256,14 +275,50 @@ mod tests {
     #[test]
     fn of_two_running_versions_the_younger_is_the_candidate() {
         assert_eq!(
-            planned(vec![version("1", 0, 300), version("2", 200, 300)]),
+            planned(vec![version("1", 0, DAY + 300), version("2", DAY + 200, DAY + 300)]),
             pair("2", Some("1"))
         );
     }
 
     #[test]
+    fn versions_that_run_side_by_side_for_more_than_a_day_are_not_compared() {
+        assert_eq!(
+            planned(vec![version("1", 0, DAY + 300), version("2", 100, DAY + 300)]),
+            pair("2", None)
+        );
+    }
+
+    #[test]
+    fn a_version_is_not_compared_with_another_time_of_day() {
+        assert_eq!(
+            planned(vec![version("1", 0, DAY - 601), version("2", DAY - 500, DAY)]),
+            pair("2", None)
+        );
+    }
+
+    #[test]
+    fn what_has_no_version_is_not_compared() {
+        let candidates = vec![version("unknown", DAY, DAY + 300), version("", DAY, DAY + 300)];
+        assert_eq!(planned(candidates), None);
+        assert_eq!(
+            planned(vec![version("unknown", 0, DAY + 300), version("2", DAY, DAY + 300)]),
+            pair("2", None)
+        );
+    }
+
+    #[test]
+    fn the_first_window_of_a_version_is_left_out() {
+        let options = AlertOptions { window_seconds: 10, ..AlertOptions::default() };
+        let plan = plan(&[version("1", DAY, DAY + 30)], &options, (DAY + 300) * SECOND).unwrap();
+        assert_eq!(plan.candidate.start_unix_ns, (DAY + 10) * SECOND);
+    }
+
+    #[test]
     fn a_version_that_came_back_is_the_candidate_without_a_baseline() {
-        assert_eq!(planned(vec![version("1", 0, 300), version("2", 100, 200)]), pair("1", None));
+        assert_eq!(
+            planned(vec![version("1", DAY, DAY + 300), version("2", DAY + 100, DAY + 200)]),
+            pair("1", None)
+        );
     }
 
     #[test]

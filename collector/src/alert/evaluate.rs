@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
@@ -13,13 +13,15 @@ use tracing::{error, info, warn};
 use super::compare::{Arm, evidence, plan, regressions, sight, window_ns};
 use super::lifecycle::{Patience, Sight, step};
 use super::notify::Notifiers;
+use super::support::Support;
 use super::{Alert, AlertBook, AlertName, AlertOptions, AlertState, severity};
 use crate::detect::{Policy, Verdict, judge};
 use crate::diff::ProfileDiff;
-use crate::store::{Selection, ServiceEntry, Store, TimeRange};
+use crate::store::{Selection, Store, StoreError, TimeRange, UnitWindow, VersionSpan};
 
-/// How far back versions are known: after a day a version is no news.
-const CATALOG_LOOKBACK_NS: u64 = 86_400 * 1_000_000_000;
+/// An alert of which no data says anything any more ends after a week, in seconds: its service is gone, or its baseline
+/// is past retention.
+const SILENT_SECONDS_MAX: f64 = 7.0 * 86_400.0;
 
 /// Counts of what the evaluator did.
 #[derive(Debug, Default)]
@@ -49,6 +51,8 @@ struct Engine {
     book: Arc<AlertBook>,
     policy: Policy,
     options: AlertOptions,
+    /// Newest window of each service that was judged. A window is judged once: the same data twice confirm nothing.
+    judged: Mutex<BTreeMap<String, u64>>,
 }
 
 impl Evaluator {
@@ -65,7 +69,7 @@ impl Evaluator {
     ) -> anyhow::Result<Self> {
         let counters = Arc::new(EvaluatorCounters::default());
         let notifiers = Notifiers::new(&options, Arc::clone(&counters))?;
-        let engine = Arc::new(Engine { store, book, policy, options });
+        let engine = Arc::new(Engine { store, book, policy, options, judged: Mutex::default() });
         Ok(Self { engine, notifiers, counters })
     }
 
@@ -122,50 +126,53 @@ impl Evaluator {
 struct Comparison {
     diff: ProfileDiff,
     verdicts: Vec<Verdict>,
+    /// Of the baseline and of the candidate.
+    support: [Support; 2],
 }
 
 impl Engine {
     /// Moves all alerts along; saves and returns them.
     fn evaluate(&self, now_unix_ns: u64) -> anyhow::Result<Vec<Alert>> {
-        let range = TimeRange {
-            start_unix_ns: now_unix_ns.saturating_sub(CATALOG_LOOKBACK_NS),
-            end_unix_ns: now_unix_ns,
-        };
         let mut by_service: BTreeMap<String, Vec<Alert>> = BTreeMap::new();
         for alert in self.book.snapshot() {
             by_service.entry(alert.service.clone()).or_default().push(alert);
         }
         let mut alerts = Vec::new();
-        for entry in self.store.catalog(range)? {
-            let known = by_service.remove(&entry.service).unwrap_or_default();
-            match self.evaluate_service(&entry, known.clone(), now_unix_ns) {
+        let services = self.store.versions(now_unix_ns)?;
+        self.judged().retain(|service, _| services.contains_key(service));
+        for (service, versions) in services {
+            let known = by_service.remove(&service).unwrap_or_default();
+            match self.evaluate_service((&service, &versions), known.clone(), now_unix_ns) {
                 Ok(moved) => alerts.extend(moved),
                 Err(error) => {
                     // One service that cannot be read must not silence all others.
-                    warn!(
-                        service = entry.service,
-                        error = format!("{error:#}"),
-                        "failed to compare versions"
-                    );
+                    warn!(service, error = format!("{error:#}"), "failed to compare versions");
                     alerts.extend(known);
                 }
             }
         }
         // Services that were not seen: no data, so nothing moves.
         alerts.extend(by_service.into_values().flatten());
-        self.book.replace(&self.store, alerts.clone(), now_unix_ns as f64 / 1e9)?;
+        let now = now_unix_ns as f64 / 1e9;
+        let alerts: Vec<Alert> =
+            alerts.into_iter().filter_map(|alert| without_silence(alert, now)).collect();
+        self.book.replace(&self.store, alerts.clone(), now)?;
         Ok(alerts)
     }
 
     fn evaluate_service(
         &self,
-        entry: &ServiceEntry,
+        (service, versions): (&str, &[VersionSpan]),
         known: Vec<Alert>,
         now_unix_ns: u64,
     ) -> anyhow::Result<Vec<Alert>> {
-        let Some(plan) = plan(entry, &self.options, now_unix_ns) else {
+        let Some(plan) = plan(versions, &self.options, now_unix_ns) else {
             return Ok(known);
         };
+        let window = plan.candidate.end_unix_ns / window_ns(&self.options);
+        if self.judged().get(service) == Some(&window) {
+            return Ok(known);
+        }
         let mut comparisons: BTreeMap<Arm, Comparison> = BTreeMap::new();
         let mut alerts = Vec::new();
         for alert in known {
@@ -180,14 +187,21 @@ impl Engine {
                     entry.insert(self.compare(&alert.service, &baseline, &plan.candidate)?)
                 }
             };
-            let sight = sight(&alert, &comparison.diff, &comparison.verdicts);
+            let sight = sight(&alert, &comparison.diff, &comparison.verdicts, &self.policy);
             alerts.extend(self.moved(alert, sight, comparison, now_unix_ns));
         }
         if let Some(baseline) = &plan.baseline {
-            let comparison = self.compare(&entry.service, baseline, &plan.candidate)?;
-            self.open(&mut alerts, entry, [baseline, &plan.candidate], (&comparison, now_unix_ns));
+            let comparison = self.compare(service, baseline, &plan.candidate)?;
+            let arms = [baseline, &plan.candidate];
+            self.open(&mut alerts, service, arms, (&comparison, now_unix_ns));
         }
+        self.judged().insert(service.to_owned(), window);
         Ok(alerts)
+    }
+
+    fn judged(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, u64>> {
+        // Each change is one insertion, so a panic elsewhere leaves a whole map.
+        self.judged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn compare(
@@ -201,19 +215,39 @@ impl Engine {
             // The version came back: its windows from before are the baseline.
             range.start_unix_ns = range.start_unix_ns.max(baseline.end_unix_ns);
         }
-        let read = |version: &str, range: TimeRange| {
-            if range.start_unix_ns >= range.end_unix_ns {
-                return Ok(Vec::new());
-            }
-            let labels = vec![("version".to_owned(), version.to_owned())];
-            let selection = Selection { service: service.to_owned(), labels };
-            self.store.unit_windows(&selection, range, window_ns(&self.options))
+        let before = self.read(service, &baseline.version, baseline.range())?;
+        let after = self.read(service, &candidate.version, range)?;
+        let support = |arm: &Arm, windows: &[UnitWindow]| {
+            Support::of(&arm.version, windows, window_ns(&self.options))
         };
-        let before = read(&baseline.version, baseline.range())?;
-        let after = read(&candidate.version, range)?;
+        let support = [support(baseline, &before), support(candidate, &after)];
         let diff = ProfileDiff::new(&before, &after);
         let verdicts = judge(&diff, &self.policy);
-        Ok(Comparison { diff, verdicts })
+        Ok(Comparison { diff, verdicts, support })
+    }
+
+    /// Windows of a version; of a service on so many hosts that they do not fit in memory, the newest half that does.
+    fn read(
+        &self,
+        service: &str,
+        version: &str,
+        mut range: TimeRange,
+    ) -> Result<Vec<UnitWindow>, StoreError> {
+        let window_ns = window_ns(&self.options);
+        let labels = vec![("version".to_owned(), version.to_owned())];
+        let selection = Selection { service: service.to_owned(), labels };
+        loop {
+            let length_ns = range.end_unix_ns.saturating_sub(range.start_unix_ns);
+            if length_ns == 0 {
+                return Ok(Vec::new());
+            }
+            match self.store.unit_windows(&selection, range, window_ns) {
+                Err(StoreError::TooLarge { .. }) if length_ns > window_ns => {
+                    range.start_unix_ns += length_ns / 2;
+                }
+                read => return read,
+            }
+        }
     }
 
     /// The alert after one more evaluation, or `None` when it went away.
@@ -236,8 +270,11 @@ impl Engine {
         {
             alert.evidence = evidence(&comparison.diff, verdict, window_ns(&self.options));
         }
+        let now = now_unix_ns as f64 / 1e9;
+        if sight != Sight::NoData {
+            alert.seen_at = now;
+        }
         if state != alert.state {
-            let now = now_unix_ns as f64 / 1e9;
             match state {
                 AlertState::Firing => alert.fired_at = Some(now),
                 AlertState::Resolved => alert.resolved_at = Some(now),
@@ -256,15 +293,18 @@ impl Engine {
         Some(alert)
     }
 
-    /// Opens an alert for each regression that has none.
+    /// Opens an alert for each regression that has none and enough support.
     fn open(
         &self,
         alerts: &mut Vec<Alert>,
-        entry: &ServiceEntry,
+        service: &str,
         [baseline, candidate]: [&Arm; 2],
         (comparison, now_unix_ns): (&Comparison, u64),
     ) {
-        for (fingerprint, verdict) in regressions(&entry.service, &comparison.verdicts) {
+        for (fingerprint, verdict) in regressions(service, &comparison.verdicts) {
+            if !comparison.support.iter().all(|side| side.is_enough_for(&verdict.subject)) {
+                continue;
+            }
             let known = alerts.iter().position(|alert| alert.fingerprint == fingerprint);
             if known.is_some_and(|at| alerts[at].state != AlertState::Resolved) {
                 continue;
@@ -272,7 +312,7 @@ impl Engine {
             let fresh = Alert {
                 fingerprint,
                 name: AlertName::of(&verdict.subject),
-                service: entry.service.clone(),
+                service: service.to_owned(),
                 subject: verdict.subject.clone(),
                 severity: severity(verdict).to_owned(),
                 state: AlertState::Pending,
@@ -284,8 +324,9 @@ impl Engine {
                 fired_at: None,
                 resolved_at: None,
                 evidence: evidence(&comparison.diff, verdict, window_ns(&self.options)),
+                seen_at: now_unix_ns as f64 / 1e9,
                 streak: 0,
-                links: self.links(&entry.service),
+                links: self.links(service),
                 // A webhook that was told of the resolved one is told again when this one fires.
                 delivered: known.map(|at| alerts[at].delivered.clone()).unwrap_or_default(),
             };
@@ -313,6 +354,22 @@ impl Alert {
             start_unix_ns: self.baseline_start_unix_ns,
             end_unix_ns: self.baseline_end_unix_ns,
         }
+    }
+}
+
+/// The alert, or what becomes of it when nothing was heard of its subject for too long.
+fn without_silence(mut alert: Alert, now: f64) -> Option<Alert> {
+    if now - alert.seen_at.max(alert.started_at) <= SILENT_SECONDS_MAX {
+        return Some(alert);
+    }
+    match alert.state {
+        AlertState::Pending => None,
+        AlertState::Firing => {
+            alert.state = AlertState::Resolved;
+            alert.resolved_at = Some(now);
+            Some(alert)
+        }
+        AlertState::Resolved => Some(alert),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::gate::tests::{SECOND, T0, V1, V2, open, write};
 fn engine(store: Store) -> Engine {
     let options = AlertOptions { window_seconds: 10, ..AlertOptions::default() };
     let (store, book) = (Arc::new(store), Arc::new(AlertBook::default()));
-    Engine { store, book, policy: Policy::default(), options }
+    Engine { store, book, policy: Policy::default(), options, judged: Mutex::default() }
 }
 
 /// Version 1 for 8 windows, then version 2 for 8, which computes more and syncs; evaluated after each window of 2.
@@ -99,4 +99,47 @@ fn a_restart_keeps_the_book() {
     let book = AlertBook::load(&engine.store).unwrap();
     assert_eq!(states(&book.snapshot()), states(&engine.book.snapshot()));
     assert_eq!(book.snapshot().len(), 2);
+}
+
+#[test]
+fn the_same_data_twice_confirm_nothing() {
+    let (_folder, store) = open();
+    let engine = engine(store);
+    for window in 0..8 {
+        write(&engine.store, ("a", "1"), window, (&V1, 1), 0);
+    }
+    for window in 8..13 {
+        write(&engine.store, ("a", "2"), window, (&V2, 1), 0);
+    }
+    for _again in 0..5 {
+        let alerts = evaluated(&engine, 12);
+        assert_eq!(
+            states(&alerts),
+            BTreeMap::from([("checksum (self)".to_owned(), AlertState::Pending)])
+        );
+    }
+}
+
+#[test]
+fn a_build_that_just_appeared_raises_nothing() {
+    let (_folder, store) = open();
+    let engine = engine(store);
+    for window in 0..8 {
+        write(&engine.store, ("a", "0123456789ab"), window, (&V1, 1), 0);
+    }
+    for window in 8..15 {
+        write(&engine.store, ("a", "ba9876543210"), window, (&V2, 1), 0);
+        assert!(evaluated(&engine, window).is_empty());
+    }
+}
+
+#[test]
+fn an_alert_ends_a_week_after_the_last_data_on_it() {
+    let (_folder, engine) = released();
+    let day = 86_400 * SECOND;
+    let alerts = engine.evaluate(T0 + 6 * day).unwrap();
+    assert!(alerts.iter().all(|alert| alert.state == AlertState::Firing), "{alerts:?}");
+    let alerts = engine.evaluate(T0 + 8 * day).unwrap();
+    assert!(alerts.iter().all(|alert| alert.state == AlertState::Resolved), "{alerts:?}");
+    assert_eq!(alerts.len(), 2);
 }

@@ -1,6 +1,7 @@
 //! The life of an alert, and who is told.
 //!
-//! Every `interval_seconds` the [`Evaluator`] compares the newest version of each service with the one before it,
+//! Every `interval_seconds` the [`Evaluator`] compares the newest version of each service with the one before it, if
+//! both have enough [`support`] and neither is too long ago; it
 //! moves alerts along [`lifecycle`], saves the [`AlertBook`], and tells the notifiers. Without a version change there
 //! is no alert: comparing a version with its own past needs seasons, which this version does not know.
 
@@ -10,6 +11,7 @@ mod evaluate;
 mod lifecycle;
 mod notify;
 mod options;
+mod support;
 
 pub use book::AlertBook;
 pub use evaluate::{Evaluator, EvaluatorCounters};
@@ -105,6 +107,9 @@ pub struct Alert {
     pub resolved_at: Option<f64>,
     /// What it rests on, as last seen while it held.
     pub evidence: Evidence,
+    /// When data last said anything about it, Unix seconds.
+    #[serde(default)]
+    pub seen_at: f64,
     /// Evaluations in a row that confirm the next state.
     pub streak: u32,
     /// Where to look closer; empty without `external_url`.

@@ -14,9 +14,9 @@ pub struct AlertOptions {
     pub interval_seconds: u64,
     /// Length of the detector's unit window in seconds.
     pub window_seconds: u64,
-    /// Evaluations in a row that must see a regression before it fires.
+    /// Windows in a row whose evaluation must see a regression before it fires.
     pub pending_windows: u32,
-    /// Evaluations in a row that must see less than half of it before it resolves.
+    /// Windows in a row whose evaluation must see less than half of it before it resolves.
     pub resolve_windows: u32,
     /// Newest windows of the candidate that are compared, at most.
     pub candidate_windows: u32,

@@ -52,6 +52,7 @@ pub(crate) fn alert(state: AlertState) -> Alert {
             samples_baseline: 10_000,
             samples_candidate: 11_000,
         },
+        seen_at: 1_699_999_060.0,
         streak: 0,
         links: Vec::new(),
         delivered: BTreeMap::new(),

@@ -49,6 +49,19 @@ impl Store {
         self.sqlite.catalog(range)
     }
 
+    /// Every version of every service that was ever seen, up to the given time; its cost does not grow with the length of
+    /// the past.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn versions(
+        &self,
+        until_unix_ns: u64,
+    ) -> Result<BTreeMap<String, Vec<VersionSpan>>, StoreError> {
+        self.sqlite.versions(until_unix_ns)
+    }
+
     /// What each unit did in each window, merged per (host, unit, version, window); windows start at multiples of
     /// `window_ns`. Ordered by window, host, unit and version.
     ///
@@ -241,6 +254,17 @@ pub struct VersionEntry {
     pub hosts: Vec<String>,
     /// Its units, in order.
     pub units: Vec<String>,
+}
+
+/// When a version was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionSpan {
+    /// The version.
+    pub version: String,
+    /// Start of its first window that is kept, Unix nanoseconds.
+    pub first_seen_unix_ns: u64,
+    /// End of its last window, Unix nanoseconds.
+    pub last_seen_unix_ns: u64,
 }
 
 /// Samples of one version in one step.

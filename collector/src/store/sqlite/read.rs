@@ -11,6 +11,7 @@ use super::dictionary::Names;
 use super::{Sqlite, failed, signed, unsigned};
 use crate::store::{
     Selection, SeriesPoint, ServiceEntry, StoreError, TimeRange, UnitWindow, VersionEntry,
+    VersionSpan,
 };
 
 /// Most rows of units and windows in one answer: a day of minutes of 70 units.
@@ -127,6 +128,36 @@ impl Sqlite {
                 cpu_ns,
             })
             .collect())
+    }
+
+    pub(in crate::store) fn versions(
+        &self,
+        until_unix_ns: u64,
+    ) -> Result<BTreeMap<String, Vec<VersionSpan>>, StoreError> {
+        let read = failed("read the versions");
+        let reader = self.readers.take()?;
+        // Both ends come from the index, so a series with a month of windows costs no more than a new one.
+        let mut find = reader
+            .prepare_cached(
+                "SELECT service, version, min(first), max(last) FROM (SELECT s.service, s.version, \
+                 (SELECT start_unix_ns FROM block WHERE series = s.id AND start_unix_ns < ?1 \
+                 ORDER BY start_unix_ns LIMIT 1) AS first, \
+                 (SELECT end_unix_ns FROM block WHERE series = s.id AND start_unix_ns < ?1 \
+                 ORDER BY start_unix_ns DESC LIMIT 1) AS last FROM series s) \
+                 WHERE first IS NOT NULL GROUP BY service, version",
+            )
+            .map_err(read)?;
+        let mut rows = find.query([signed(until_unix_ns)]).map_err(read)?;
+        let mut services: BTreeMap<String, Vec<VersionSpan>> = BTreeMap::new();
+        while let Some(row) = rows.next().map_err(read)? {
+            let span = VersionSpan {
+                version: row.get(1).map_err(read)?,
+                first_seen_unix_ns: unsigned(row.get(2).map_err(read)?),
+                last_seen_unix_ns: unsigned(row.get(3).map_err(read)?),
+            };
+            services.entry(row.get(0).map_err(read)?).or_default().push(span);
+        }
+        Ok(services)
     }
 
     pub(in crate::store) fn catalog(
