@@ -5,6 +5,7 @@
 pub mod args;
 pub mod config;
 pub mod target;
+pub mod host;
 
 pub mod kernel;
 pub mod source;

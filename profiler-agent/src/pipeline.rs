@@ -20,28 +20,37 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, Readiness};
 use crate::args::RunArguments;
-use crate::drain::{Drain, DrainReport, DrainedWindow, ProcessSign, SignKind};
+use crate::drain::{Drain, DrainReport, DrainedWindow, ProcessSign};
 use crate::fold::{Folder, Window};
+use crate::host;
 use crate::kernel::{Counters, Kernel, LoadOptions};
 use crate::latency::{LatencyReader, SyscallWindow};
 use crate::metrics::Metrics;
 use crate::normalize::{LocatedSample, locate};
-use crate::process::{Identity, ProcessKey, ProcessTable, TableOptions};
+use crate::process::{self, Identity, ProcessKey, ProcessTable, TableOptions};
 use crate::ship::client::Client;
 use crate::ship::encode::HostFacts;
 use crate::ship::{Outbox, OutboxOptions, SharedOutbox, Shipper};
 use crate::symbolize::Symbolizer;
-use crate::target::{self, Target};
+use crate::target::Target;
 
 /// Time between two drains; the kernel's ring holds several seconds.
 pub const DRAIN_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Drains between two readings of the kernel's counters.
 const DRAINS_PER_COUNT: u32 = 10;
+
+/// How long the stages may take to end: orchestrators kill after 30 s, and then nothing more is written. A read of
+/// `/proc` may hang for as long as the process that it is about.
+const STOP_DEADLINE: Duration = Duration::from_secs(25);
+
+/// How long writing the books at the end may take.
+const LAST_WORD_DEADLINE: Duration = Duration::from_secs(3);
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
@@ -98,7 +107,9 @@ impl Sampler {
     /// Ends the window: what was drained since the last one.
     pub fn take_window(&mut self, start_unix_ns: u64, end_unix_ns: u64) -> LocatedWindow {
         let DrainedWindow { samples, taken, lost } = self.drain.take_window();
-        let syscalls = self.take_syscalls();
+        let latency = self.latency.as_mut();
+        let syscalls =
+            latency.map(|latency| latency.take_window(&process::is_alive)).unwrap_or_default();
         let mut identities = HashMap::new();
         let mut identity_of = |table: &ProcessTable, key: ProcessKey| {
             let known = identities.entry(key).or_insert_with(|| Arc::new(table.identity(key)));
@@ -129,25 +140,6 @@ impl Sampler {
         let counters = self.kernel.counters();
         counters.inspect_err(|error| tracing::warn!(%error, "failed to read the counters")).ok()
     }
-
-    /// Syscalls show processes that no sample has shown yet.
-    fn take_syscalls(&mut self) -> Vec<SyscallWindow> {
-        let Some(latency) = &mut self.latency else { return Vec::new() };
-        let syscalls = latency.take_window(&target::exists);
-        for key in syscalls.iter().map(|syscall| syscall.process) {
-            if self.table.find(key.tgid).is_none() {
-                let comm = fs::read_to_string(format!("/proc/{}/comm", key.tgid));
-                let comm = comm.unwrap_or_default().trim_end().to_owned();
-                self.table.observe(&ProcessSign {
-                    key,
-                    kind: SignKind::Sample,
-                    comm,
-                    cgroup_id: 0,
-                });
-            }
-        }
-        syscalls
-    }
 }
 
 /// Names and folds a window.
@@ -169,13 +161,13 @@ pub fn name(window: LocatedWindow, symbolizer: &mut Symbolizer) -> Window {
 ///
 /// When something cannot be set up, or a stage ends by itself.
 pub async fn run(arguments: RunArguments) -> anyhow::Result<()> {
-    let host = arguments.host.clone().unwrap_or_else(host_name);
+    let host = arguments.host.clone().unwrap_or_else(host::name);
     let epoch = unix_ns();
     let client = make_client(&arguments)?;
     let listener = TcpListener::bind(arguments.admin).await.with_context(|| {
         format!("failed to listen on `{}`; choose another with --admin", arguments.admin)
     })?;
-    let facts = HostFacts { host: host.clone(), labels: host_labels() };
+    let facts = HostFacts { host: host.clone(), labels: host::labels() };
     let options = OutboxOptions { spool_bytes_max: arguments.spool_bytes_max, epoch, facts };
     let outbox = SharedOutbox::new(Outbox::open(&arguments.state_dir, options)?);
     let mut registry = Registry::default();
@@ -209,7 +201,11 @@ pub async fn run(arguments: RunArguments) -> anyhow::Result<()> {
     notify_service_manager(&[sd_notify::NotifyState::Ready]);
 
     let ended = supervise(stages, stop).await;
-    finish(&outbox);
+    // A stage that hangs may hold the books.
+    let last_word = tokio::task::spawn_blocking(move || finish(&outbox));
+    if timeout(LAST_WORD_DEADLINE, last_word).await.is_err() {
+        tracing::warn!("the state folder does not answer; the accounting was not written");
+    }
     ended
 }
 
@@ -249,12 +245,21 @@ async fn supervise(
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to wait for SIGINT")?;
     // Whatever ends this, the stages end too: the runtime waits for their threads.
     let _at_end = stop.clone().drop_guard();
+    let too_late = async {
+        stop.cancelled().await;
+        sleep(STOP_DEADLINE).await;
+    };
+    tokio::pin!(too_late);
     let mut outcome = Ok(());
     loop {
         let ended = tokio::select! {
             ended = stages.join_next() => ended,
             _ = terminate.recv() => None,
             _ = interrupt.recv() => None,
+            () = &mut too_late => {
+                let seconds = STOP_DEADLINE.as_secs();
+                return outcome.and(Err(anyhow!("a stage did not end within {seconds} s")));
+            }
         };
         match ended {
             None if stages.is_empty() => return outcome,
@@ -425,28 +430,6 @@ fn load_options(arguments: &RunArguments) -> anyhow::Result<LoadOptions> {
     };
     target.apply(&mut load)?;
     Ok(load)
-}
-
-/// What the kernel calls this host.
-#[must_use]
-pub fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
-fn host_labels() -> Vec<(String, String)> {
-    let cpu_model = fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
-        let line = text.lines().find(|line| line.starts_with("model name"))?;
-        Some(line.split_once(':')?.1.trim().to_owned())
-    });
-    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-    [
-        ("arch", Some(std::env::consts::ARCH.to_owned())),
-        ("cpu_model", cpu_model),
-        ("kernel", Some(kernel)),
-    ]
-    .into_iter()
-    .filter_map(|(key, value)| Some((key.to_owned(), value?)))
-    .collect()
 }
 
 fn log_start(arguments: &RunArguments, outbox: &SharedOutbox) {

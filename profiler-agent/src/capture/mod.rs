@@ -23,6 +23,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use profiler_common::abi::settings::Scope;
 
 use crate::args::{CaptureArguments, OutputForm};
+use crate::host;
 use crate::kernel::{Counters, LoadOptions};
 use crate::pipeline::{self, DRAIN_INTERVAL, LocatedWindow, Sampler, unix_ns};
 use crate::process::TableOptions;
@@ -34,6 +35,9 @@ use summary::Summary;
 
 /// How long a capture takes when nothing else is said.
 const SECONDS_DEFAULT: u64 = 10;
+
+/// What a shell exits with after ctrl-c: 128 and the number of the signal.
+const INTERRUPTED: u8 = 130;
 
 /// Takes one capture and returns the exit code: that of the command if there is one.
 ///
@@ -49,7 +53,7 @@ pub fn run(arguments: &CaptureArguments) -> anyhow::Result<ExitCode> {
     let captured = taking.finish(arguments, ended);
     form::write(&arguments.out, &form.render(&captured)?)?;
     print(arguments, &Summary::of(&captured, &arguments.out))?;
-    Ok(taking.wait()?.map_or(ExitCode::SUCCESS, command::exit_code_of))
+    taking.wait(&interrupted)
 }
 
 /// Why sampling ended.
@@ -158,14 +162,24 @@ impl Taking {
         }
     }
 
-    /// Waits for the command, if there is one: it may outlive the time of the capture.
-    fn wait(mut self) -> anyhow::Result<Option<ExitStatus>> {
-        let Some(child) = &mut self.child else { return Ok(None) };
+    /// Waits for the command, if there is one: it may outlive the time of the capture. A signal ends the waiting, not
+    /// the command.
+    fn wait(mut self, interrupted: &AtomicBool) -> anyhow::Result<ExitCode> {
+        let Some(child) = &mut self.child else { return Ok(ExitCode::SUCCESS) };
+        // The signal that ended the capture is dealt with; at a terminal the command got it too and ends by it.
+        interrupted.store(false, Ordering::Relaxed);
         if self.status.is_none() {
             tracing::info!("waiting for the command to end");
-            self.status = Some(child.wait().context("failed to wait for the command")?);
         }
-        Ok(self.status)
+        while self.status.is_none() {
+            self.status = child.try_wait().context("failed to wait for the command")?;
+            if self.status.is_none() && interrupted.load(Ordering::Relaxed) {
+                tracing::warn!(pid = child.id(), "told to stop; the command still runs");
+                return Ok(ExitCode::from(INTERRUPTED));
+            }
+            std::thread::sleep(DRAIN_INTERVAL);
+        }
+        Ok(self.status.map_or(ExitCode::SUCCESS, command::exit_code_of))
     }
 
     fn lost(&self, window: &LocatedWindow) -> Vec<(String, u64)> {
@@ -195,7 +209,7 @@ fn start_sampler(arguments: &CaptureArguments, command: Option<u32>) -> anyhow::
         (None, None, pids) => Target::Processes(pids.to_vec()),
     };
     target.apply(&mut load)?;
-    let table = TableOptions { host: pipeline::host_name(), ..TableOptions::default() };
+    let table = TableOptions { host: host::name(), ..TableOptions::default() };
     Sampler::start(&load, table)
 }
 
@@ -208,16 +222,21 @@ fn title(arguments: &CaptureArguments) -> String {
     match (&arguments.cgroup, pids.is_empty()) {
         (Some(folder), _) => format!("cgroup {}", folder.display()),
         (None, false) => format!("pid {}", pids.join(", ")),
-        (None, true) => format!("host {}", pipeline::host_name()),
+        (None, true) => format!("host {}", host::name()),
     }
 }
 
-/// Ctrl-c and SIGTERM end the capture, not the agent: what was taken is still written.
+/// Ctrl-c and SIGTERM end the capture, not the agent: what was taken is still written. Who does not want to wait for
+/// that says so once more.
 fn watch_signals() -> anyhow::Result<Arc<AtomicBool>> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&interrupted);
-    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))
-        .context("failed to watch for ctrl-c")?;
+    let handler = move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(i32::from(INTERRUPTED));
+        }
+    };
+    ctrlc::set_handler(handler).context("failed to watch for ctrl-c")?;
     Ok(interrupted)
 }
 

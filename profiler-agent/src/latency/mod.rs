@@ -68,9 +68,12 @@ impl LatencyReader {
 
     /// Calls since the last look, one entry for each process and syscall, by process and name.
     ///
-    /// Slots of processes that are not `alive` any more are freed after this last look at them.
-    pub fn take_window(&mut self, alive: &dyn Fn(u32) -> bool) -> Vec<SyscallWindow> {
+    /// Slots of processes that are not `alive` any more are freed after this last look at them: the next process with
+    /// such a number would count into them.
+    pub fn take_window(&mut self, alive: &dyn Fn(ProcessKey) -> bool) -> Vec<SyscallWindow> {
         let mut windows = BTreeMap::new();
+        // A process has a slot for each of its syscalls and CPUs.
+        let mut living = HashMap::new();
         let mut dead = Vec::new();
         let before = &mut self.before;
         self.slots.read_slots(&mut |id, slot| {
@@ -80,7 +83,8 @@ impl LatencyReader {
             let earlier = earlier
                 .filter(|earlier| earlier.key == slot.key && earlier.start_ns == slot.start_ns);
             add_difference(&mut windows, nr, slot, earlier.as_ref());
-            if !alive(slot_tgid(slot.key)) {
+            let process = ProcessKey { tgid: slot_tgid(slot.key), start_ns: slot.start_ns };
+            if !*living.entry(process).or_insert_with(|| alive(process)) {
                 dead.push(id);
             }
         });
@@ -244,6 +248,15 @@ mod tests {
         assert!(table.lock().unwrap().is_empty());
         record(&table, SlotId::Mapped(0), 0, 100, 0);
         assert_eq!(reader.take_window(&|_| true)[0].histogram.calls(), 1, "claimed anew");
+    }
+
+    #[test]
+    fn the_slots_of_a_number_that_is_used_again_are_freed() {
+        let (table, mut reader) = reader();
+        record(&table, SlotId::Mapped(0), 0, 100, 0);
+        let later_process = |key: ProcessKey| key.start_ns != 5;
+        assert_eq!(reader.take_window(&later_process).len(), 1);
+        assert!(table.lock().unwrap().is_empty());
     }
 
     #[test]

@@ -42,6 +42,12 @@ pub struct ProcessKey {
     pub start_ns: u64,
 }
 
+/// Whether this very process, not a later one with its number, runs or waits to be reaped.
+#[must_use]
+pub fn is_alive(key: ProcessKey) -> bool {
+    facts::read_status(key).is_some()
+}
+
 /// Which service a process belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Identity {
@@ -172,9 +178,7 @@ impl ProcessTable {
                 image.retry();
             }
             // The report of an end may have been lost; a process without an image never had more to give.
-            !process.exited
-                && process.image.is_some()
-                && (!sweep || facts::read_status(*key).is_some())
+            !process.exited && process.image.is_some() && (!sweep || is_alive(*key))
         });
         let State { processes, latest, .. } = state;
         latest.retain(|_, key| processes.contains_key(key));
