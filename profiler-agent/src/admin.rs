@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
@@ -15,10 +16,14 @@ use axum::routing::get;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 /// The media type of metrics in the format of `OpenMetrics`.
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// How long requests may still take once the agent was told to stop; the slowest answer waits for one batch.
+const LAST_REQUESTS: Duration = Duration::from_secs(1);
 
 /// Says once and for all that the agent is ready.
 #[derive(Debug, Clone, Default)]
@@ -54,10 +59,17 @@ impl Admin {
     /// When the listener fails.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let Self { listener, registry, readiness } = self;
-        axum::serve(listener, router(registry, readiness))
-            .with_graceful_shutdown(shutdown.cancelled_owned())
-            .await
-            .context("failed to serve the admin address")
+        let serving = axum::serve(listener, router(registry, readiness))
+            .with_graceful_shutdown(shutdown.clone().cancelled_owned());
+        let too_late = async {
+            shutdown.cancelled().await;
+            sleep(LAST_REQUESTS).await;
+        };
+        tokio::select! {
+            served = serving => served.context("failed to serve the admin address"),
+            // A client that never ends its request must not keep the agent.
+            () = too_late => Ok(()),
+        }
     }
 }
 
@@ -88,5 +100,28 @@ async fn metrics(State(registry): State<Arc<Registry>>) -> impl IntoResponse {
         Ok(Err(_)) | Err(_) => {
             Err((StatusCode::INTERNAL_SERVER_ERROR, "failed to encode metrics\n"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpStream;
+
+    #[tokio::test]
+    async fn a_request_that_never_ends_does_not_keep_the_agent() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let admin =
+            Admin { listener, registry: Registry::default(), readiness: Readiness::default() };
+        let shutdown = CancellationToken::new();
+        let running = tokio::spawn(admin.run(shutdown.clone()));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"GET /metr").await.unwrap();
+        sleep(Duration::from_millis(200)).await;
+        shutdown.cancel();
+        let ended = tokio::time::timeout(10 * LAST_REQUESTS, running).await;
+        ended.expect("it does not wait for the client").unwrap().unwrap();
     }
 }

@@ -90,22 +90,25 @@ impl Command {
 const RUN_EXAMPLES: &str = "\
 Examples:
   flamewatch-agent run --collector http://collector:7170
-  FLAMEWATCH_COLLECTOR=http://collector:7170 flamewatch-agent run --service checkout --service-version 1.4.2
+  flamewatch-agent run --service checkout --service-version 1.4.2
   flamewatch-agent run --config /etc/flamewatch/agent.toml
 
-What the collector does not take is kept in --state-dir and shipped later, also after a restart. SIGTERM and ctrl-c ship
-the last window and end with exit code 0. Metrics: http://127.0.0.1:7172/metrics";
+What the collector does not take is kept in --state-dir and shipped later,
+also after a restart. SIGTERM and ctrl-c ship the last window and end with
+exit code 0. Metrics: http://127.0.0.1:7172/metrics";
 
 const CAPTURE_EXAMPLES: &str = "\
 Examples:
   flamewatch-agent capture --all --seconds 5 -o host.svg
   flamewatch-agent capture -p 1234 -p 1235 --syscalls -o service.html
-  flamewatch-agent capture --cgroup /sys/fs/cgroup/system.slice/nginx.service -o nginx.pb.gz
+  flamewatch-agent capture --cgroup /sys/fs/cgroup/web.slice -o web.pb.gz
   flamewatch-agent capture -o build.speedscope.json -- make -j8
 
-The ending of the file chooses the form: .svg and .html for a browser, .folded for flamegraph tools, .pb.gz for
-`go tool pprof`, .speedscope.json for https://www.speedscope.app. With a command the exit code is that of the command
-(128 + signal when one ended it). Ctrl-c ends the capture early and writes what was taken.";
+The ending of the file chooses the form: .svg and .html for a browser, .folded
+for flamegraph tools, .pb.gz for `go tool pprof`, .speedscope.json for
+https://www.speedscope.app. With a command the exit code is that of the command
+(128 + signal when one ended it). Ctrl-c ends the capture early and writes what
+was taken; once more, and nothing is written.";
 
 /// Arguments of `run`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
