@@ -88,6 +88,12 @@ impl Executable {
         fd_path(&self.file)
     }
 
+    /// Whether the file still has all the bytes that it had: reading others through a memory map ends the reader.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        file_id(&self.file).is_ok_and(|id| id.size >= self.id.size)
+    }
+
     /// Reads at most `limit` bytes at an offset; fewer at the end of the file.
     ///
     /// # Errors

@@ -8,6 +8,9 @@ use profiler_common::profile::Frame;
 /// Most addresses remembered: at about 300 bytes each, 40 MB. A busy host touches 20,000 to 50,000 unique addresses.
 pub(super) const NAMES_MAX: usize = 131_072;
 
+/// Most bytes of names remembered: names may have kilobytes each, and anybody can make some.
+const NAMES_BYTES_MAX: usize = 128 << 20;
+
 /// An address that means the same for as long as this program runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum NameKey {
@@ -26,6 +29,7 @@ pub(super) type Names = Arc<[Frame]>;
 #[derive(Debug, Default)]
 pub(super) struct NameCache {
     young: HashMap<NameKey, Names>,
+    young_bytes: usize,
     old: HashMap<NameKey, Names>,
 }
 
@@ -42,9 +46,13 @@ impl NameCache {
 
     /// Remembers the names of an address.
     pub(super) fn insert(&mut self, key: NameKey, names: Names) {
-        if self.young.len() >= NAMES_MAX / 2 {
+        let bytes = bytes_of(&names);
+        let full = self.young_bytes + bytes > NAMES_BYTES_MAX / 2;
+        if full || self.young.len() >= NAMES_MAX / 2 {
             self.old = std::mem::take(&mut self.young);
+            self.young_bytes = 0;
         }
+        self.young_bytes += bytes;
         self.young.insert(key, names);
     }
 
@@ -54,6 +62,14 @@ impl NameCache {
             generation.retain(|key, _| !matches!(key, NameKey::Kernel(_)));
         }
     }
+}
+
+fn bytes_of(names: &[Frame]) -> usize {
+    let texts = names.iter().map(|frame| {
+        let Frame { function, module, file, build_id, .. } = frame;
+        function.len() + module.len() + file.len() + build_id.len()
+    });
+    size_of_val(names) + texts.sum::<usize>()
 }
 
 #[cfg(test)]
@@ -76,5 +92,18 @@ mod tests {
         assert!(cache.get(unused).is_none());
         cache.forget_kernel();
         assert!(cache.get(used).is_none());
+    }
+
+    #[test]
+    fn long_names_are_bounded_by_their_bytes() {
+        let mut cache = NameCache::default();
+        let long = "x".repeat(1 << 20);
+        for offset in 0..200 {
+            cache.insert(NameKey::File(1, offset), Arc::new([Frame::marker(&long)]));
+            let kept = cache.young.values().chain(cache.old.values());
+            assert!(kept.map(|names| bytes_of(names)).sum::<usize>() <= NAMES_BYTES_MAX);
+        }
+        assert!(cache.get(NameKey::File(1, 199)).is_some());
+        assert!(cache.get(NameKey::File(1, 0)).is_none());
     }
 }

@@ -49,7 +49,7 @@ impl NativeNames {
             self.learn(executable);
         }
         let Some(known) = self.files.get(&executable.serial) else { return Vec::new() };
-        if !known.layout.symbols {
+        if !known.layout.symbols || !known.is_whole() {
             return Vec::new();
         }
         // The parser is careful, but the file may come from anybody: what it trips over loses its names, not the agent.
@@ -106,6 +106,13 @@ impl NativeNames {
 }
 
 impl Known {
+    /// Whether the parser may read the files, which it maps into memory. A library that is overwritten in place has no
+    /// bytes for a moment.
+    fn is_whole(&self) -> bool {
+        self.executable.is_whole()
+            && self.debug_file.as_ref().is_none_or(|debug_file| debug_file.file.is_whole())
+    }
+
     fn look_up(&self, parser: &Symbolizer, offset: u64) -> Option<Sym<'static>> {
         let separate = self.debug_file.as_ref().zip(self.layout.address_of(offset));
         let separate = separate.and_then(|(debug_file, address)| {

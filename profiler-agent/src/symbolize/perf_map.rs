@@ -10,8 +10,11 @@ use crate::process::{ProcessKey, open_in_root};
 /// Most maps held at once, each with a file held open.
 const MAPS_MAX: usize = 32;
 
-/// Most bytes read of one map: 500,000 functions of 128 bytes.
-const MAP_BYTES_MAX: u64 = 64 << 20;
+/// Most processes known to have no map, each with a few words.
+const MISSING_MAX: usize = 1024;
+
+/// Most bytes read of one map: 200,000 functions of 160 bytes.
+const MAP_BYTES_MAX: u64 = 32 << 20;
 
 /// Most functions held of one map; at about 100 bytes each, 20 MB.
 const FUNCTIONS_MAX: usize = 200_000;
@@ -54,8 +57,8 @@ impl PerfMaps {
         address: u64,
     ) -> Option<String> {
         self.clock += 1;
-        if !self.maps.contains_key(&process) && self.maps.len() >= MAPS_MAX {
-            self.drop_oldest();
+        if !self.maps.contains_key(&process) && self.maps.len() >= MAPS_MAX + MISSING_MAX {
+            self.drop_oldest(|_| true);
         }
         let missing = Slot { state: SlotState::Missing(0), used: 0 };
         let slot = self.maps.entry(process).or_insert(missing);
@@ -73,6 +76,10 @@ impl PerfMaps {
                 let mut map = PerfMap::new(file);
                 let name = map.find(address);
                 slot.state = SlotState::Open(map);
+                let is_open = |slot: &Slot| matches!(slot.state, SlotState::Open(_));
+                if self.maps.values().filter(|slot| is_open(slot)).count() > MAPS_MAX {
+                    self.drop_oldest(is_open);
+                }
                 name
             }
             Err(_absent) => {
@@ -82,8 +89,9 @@ impl PerfMaps {
         }
     }
 
-    fn drop_oldest(&mut self) {
-        let oldest = self.maps.iter().min_by_key(|(_, slot)| slot.used).map(|(key, _)| *key);
+    fn drop_oldest(&mut self, fits: impl Fn(&Slot) -> bool) {
+        let fitting = self.maps.iter().filter(|(_, slot)| fits(slot));
+        let oldest = fitting.min_by_key(|(_, slot)| slot.used).map(|(key, _)| *key);
         if let Some(key) = oldest {
             self.maps.remove(&key);
         }
@@ -223,6 +231,24 @@ mod tests {
         assert_eq!(found.last().unwrap().as_deref(), Some("jitted"));
         // It stays open, as it must for a process that ends.
         assert_eq!(maps.find(key, own, 0x7f).as_deref(), Some("jitted"));
+    }
+
+    #[test]
+    fn processes_without_a_map_do_not_push_out_maps() {
+        let own = std::process::id();
+        let mut maps = PerfMaps::default();
+        let mut map = PerfMap::new(tempfile::tempfile().unwrap());
+        map.take(b"70 10 jitted\n");
+        let key = ProcessKey { tgid: own, start_ns: 1 };
+        maps.maps.insert(key, Slot { state: SlotState::Open(map), used: 0 });
+        for start_ns in 2..2 + MAPS_MAX as u64 {
+            assert_eq!(maps.find(ProcessKey { tgid: own, start_ns }, u32::MAX, 0x77), None);
+        }
+        assert_eq!(maps.find(key, own, 0x77).as_deref(), Some("jitted"));
+        for start_ns in 0..2 * (MAPS_MAX + MISSING_MAX) as u64 {
+            maps.find(ProcessKey { tgid: own, start_ns }, u32::MAX, 0x77);
+        }
+        assert_eq!(maps.maps.len(), MAPS_MAX + MISSING_MAX);
     }
 
     proptest! {

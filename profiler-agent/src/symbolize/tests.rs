@@ -308,3 +308,19 @@ fn damaged_executables_never_stop_the_agent() {
         }
     }
 }
+
+#[test]
+fn a_file_that_lost_its_end_is_not_parsed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("copy");
+    std::fs::copy("/proc/self/exe", &path).unwrap();
+    let open = || Executable::new(std::fs::File::open(&path).unwrap(), "copy").unwrap();
+    let copy = Arc::new(open());
+    let mut names = NativeNames::new(NAMES);
+    let named = (0x1000..).step_by(0x1000).find(|offset| !names.find(&copy, *offset).is_empty());
+    let offset = named.expect("this program has symbols");
+    // What the parser has mapped already is gone: touching it would end this test by a signal.
+    std::fs::File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+    assert!(names.find(&copy, offset).is_empty());
+    assert!(!copy.is_whole());
+}
