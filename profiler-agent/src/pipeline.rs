@@ -23,12 +23,12 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{Admin, Readiness};
+use crate::admin::{Admin, Pulse, Readiness};
 use crate::args::RunArguments;
 use crate::drain::{Drain, DrainReport, DrainedWindow, ProcessSign};
 use crate::fold::{Folder, Window};
 use crate::host;
-use crate::kernel::{Counters, Kernel, LoadOptions};
+use crate::kernel::{Counters, Kernel, LoadOptions, support};
 use crate::latency::{LatencyReader, SyscallWindow};
 use crate::metrics::Metrics;
 use crate::normalize::{LocatedSample, locate};
@@ -88,6 +88,12 @@ impl Sampler {
         let kernel = Kernel::load(load).context("failed to start sampling")?;
         for missing in kernel.degraded() {
             tracing::warn!("{missing}; `flamewatch-agent check` says more");
+        }
+        if !support::sees_all_processes() {
+            tracing::warn!(
+                "/proc shows other process numbers than the kernel reports, so services stay unknown; \
+                 run the agent on the host or with `--pid host` (`hostPID: true`)"
+            );
         }
         Ok(Self {
             latency: kernel.latency_reader(),
@@ -183,7 +189,7 @@ pub async fn run(arguments: RunArguments) -> anyhow::Result<()> {
     log_start(&arguments, &outbox);
 
     let stop = CancellationToken::new();
-    let readiness = Readiness::default();
+    let (readiness, pulse) = (Readiness::default(), Pulse::new());
     let (sender, receiver) = mpsc::channel(1);
     let sampling = Sampling {
         sampler,
@@ -191,12 +197,13 @@ pub async fn run(arguments: RunArguments) -> anyhow::Result<()> {
         metrics: metrics.clone(),
         window: Duration::from_secs(arguments.window),
         windows: sender,
+        pulse: pulse.clone(),
         stop: stop.clone(),
     };
     let naming =
         Naming { outbox: outbox.clone(), metrics, windows: receiver, readiness: readiness.clone() };
     let shipper = Shipper { outbox: outbox.clone(), client };
-    let admin = Admin { listener, registry, readiness };
+    let admin = Admin { listener, registry, readiness, pulse };
     let stages = spawn(sampling, naming, shipper, admin);
     notify_service_manager(&[sd_notify::NotifyState::Ready]);
 
@@ -291,6 +298,8 @@ struct Sampling {
     metrics: Metrics,
     window: Duration,
     windows: mpsc::Sender<LocatedWindow>,
+    /// Beats while this thread drains and the naming thread takes its windows.
+    pulse: Pulse,
     stop: CancellationToken,
 }
 
@@ -310,6 +319,7 @@ impl Sampling {
                 count(&self.sampler, &mut outbox, &self.metrics);
             }
             if started.elapsed() < self.window {
+                self.pulse.beat();
                 continue;
             }
             match self.windows.clone().try_reserve_owned() {

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 pub(super) use features::stack_frames_max;
 pub(super) use permissions::missing_capabilities;
+pub use permissions::sees_all_processes;
 
 /// How far a thing works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

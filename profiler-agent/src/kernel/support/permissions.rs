@@ -20,6 +20,12 @@ pub(in crate::kernel) fn missing_capabilities() -> Vec<&'static str> {
         .collect()
 }
 
+/// Whether `/proc` shows every process of this host under the number that the kernel reports.
+#[must_use]
+pub fn sees_all_processes() -> bool {
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == INITIAL_PID_NAMESPACE)
+}
+
 pub(super) fn items() -> Vec<Item> {
     vec![user(), bpf(), perfmon(), ptrace(), dac(), pid_namespace(), kernel_addresses(), lockdown()]
 }
