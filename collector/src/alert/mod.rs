@@ -1,9 +1,9 @@
 //! The life of an alert, and who is told.
 //!
-//! Every `interval_seconds` the [`Evaluator`] compares the newest version of each service with the one before it, if
-//! both have enough [`support`] and neither is too long ago; it
-//! moves alerts along [`lifecycle`], saves the [`AlertBook`], and tells the notifiers. Without a version change there
-//! is no alert: comparing a version with its own past needs seasons, which this version does not know.
+//! Every `interval_seconds` the [`Evaluator`] compares the newest version of each service with the one before it, opens
+//! alerts where both have enough [`support`], moves alerts along [`lifecycle`], saves the [`AlertBook`], and tells the
+//! notifiers. Without a version change there is no alert: comparing a version with its own past needs seasons, which
+//! this version does not know.
 
 mod book;
 mod compare;

@@ -67,7 +67,7 @@ impl Notifiers {
         for webhook in &self.webhooks {
             let untold = alerts.iter_mut().filter(|alert| webhook.is_untold(alert));
             for alert in untold.take(WEBHOOK_MESSAGES_MAX) {
-                let sent = match webhook.request(&self.client, alert) {
+                let sending = match webhook.request(&self.client, alert) {
                     Ok(request) => self.send(webhook.name(), request).await,
                     Err(error) => {
                         warn!(
@@ -75,14 +75,17 @@ impl Notifiers {
                             error = format!("{error:#}"),
                             "failed to write an alert"
                         );
-                        false
+                        Sending::Refused
                     }
                 };
-                if sent {
-                    alert.delivered.insert(webhook.key().to_owned(), alert.state);
-                } else {
-                    // The receiver is down: the other messages would only wait in vain.
-                    break;
+                match sending {
+                    Sending::Delivered => {
+                        alert.delivered.insert(webhook.key().to_owned(), alert.state);
+                    }
+                    // One message that it does not like must not keep the others back.
+                    Sending::Refused => {}
+                    // The other messages would only wait in vain.
+                    Sending::Down => break,
                 }
             }
         }
@@ -90,7 +93,8 @@ impl Notifiers {
     }
 
     /// Sends until it succeeds or all attempts are used; a refusal (4xx) is final.
-    async fn send(&self, receiver: &str, request: RequestBuilder) -> bool {
+    async fn send(&self, receiver: &str, request: RequestBuilder) -> Sending {
+        let mut sending = Sending::Down;
         let mut wait = BACKOFF;
         for attempt in 1..=ATTEMPTS {
             let Some(request) = request.try_clone() else {
@@ -99,7 +103,7 @@ impl Notifiers {
             let (error, is_final) = match request.send().await {
                 Ok(response) if response.status().is_success() => {
                     self.counters.notifications.fetch_add(1, Ordering::Relaxed);
-                    return true;
+                    return Sending::Delivered;
                 }
                 Ok(response) => {
                     (response.status().to_string(), response.status().is_client_error())
@@ -109,6 +113,7 @@ impl Notifiers {
             };
             warn!(receiver, attempt, error, "failed to send alerts");
             if is_final {
+                sending = Sending::Refused;
                 break;
             }
             if attempt < ATTEMPTS {
@@ -117,8 +122,19 @@ impl Notifiers {
             }
         }
         self.counters.notification_failures.fetch_add(1, Ordering::Relaxed);
-        false
+        sending
     }
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sending {
+    /// The receiver took it.
+    Delivered,
+    /// The receiver does not take this one.
+    Refused,
+    /// The receiver cannot be reached, or fails.
+    Down,
 }
 
 /// Reads an address; the error names it.
