@@ -38,6 +38,9 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// Most requests open at once on one agent's connection; an agent sends one batch after another.
 const STREAMS_MAX: u32 = 16;
 
+/// Longest time for one request of an agent: an agent that sends a batch byte by byte must not keep its place.
+const REQUEST_MAX: Duration = Duration::from_secs(60);
+
 /// When an agent's connection is asked whether it still lives, and how long it has to answer.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(30);
 const KEEPALIVE_WITHIN: Duration = Duration::from_secs(20);
@@ -119,6 +122,7 @@ async fn accept(
     set_serving(&health, &ingest).await;
     Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
+        .timeout(REQUEST_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
         .http2_keepalive_timeout(Some(KEEPALIVE_WITHIN))
         .add_service(health_service)

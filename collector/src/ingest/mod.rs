@@ -12,8 +12,10 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use profiler_common::wire::v1::ingest_server::{Ingest, IngestServer};
 use profiler_common::wire::{BATCH_BYTES_MAX, v1};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::codec::CompressionEncoding;
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status};
 
 use crate::metrics::Metrics;
@@ -22,8 +24,8 @@ use crate::store::{Store, StoreError, Written};
 /// Largest message: a batch and the fields around it.
 const MESSAGE_BYTES_MAX: usize = BATCH_BYTES_MAX + 64;
 
-/// Most batches worked on at once; further ones are refused and come again. One may take 100 MB decoded, and the
-/// store's group commit gains nothing beyond.
+/// Most batches received, decoded and written at once; further ones are refused before they are read, and come again.
+/// One may take 100 MB decoded, and the store's group commit gains nothing beyond.
 const PUSHES_MAX: usize = 32;
 
 /// The gRPC service.
@@ -44,11 +46,40 @@ impl IngestService {
 
     /// The service with its limits, to be added to a server.
     #[must_use]
-    pub fn into_server(self) -> IngestServer<Self> {
-        IngestServer::new(self)
+    pub fn into_server(self) -> InterceptedService<IngestServer<Self>, Admission> {
+        let admission =
+            Admission { slots: Arc::clone(&self.slots), metrics: Arc::clone(&self.metrics) };
+        let server = IngestServer::new(self)
             .accept_compressed(CompressionEncoding::Zstd)
             .send_compressed(CompressionEncoding::Zstd)
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX);
+        InterceptedService::new(server, admission)
+    }
+}
+
+/// Lets in no more pushes than are worked on at once; it stands before the message is read.
+#[derive(Debug, Clone)]
+pub struct Admission {
+    slots: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
+}
+
+/// One push's place, given back when the push is over.
+#[derive(Debug, Clone)]
+struct Slot {
+    _permit: Arc<OwnedSemaphorePermit>,
+}
+
+impl Interceptor for Admission {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let Ok(permit) = Arc::clone(&self.slots).try_acquire_owned() else {
+            self.metrics.count_rejected("overloaded");
+            return Err(Status::resource_exhausted(
+                "too many batches at once: send it again later",
+            ));
+        };
+        request.extensions_mut().insert(Slot { _permit: Arc::new(permit) });
+        Ok(request)
     }
 }
 
@@ -59,13 +90,8 @@ impl Ingest for IngestService {
         request: Request<v1::PushRequest>,
     ) -> Result<Response<v1::PushResponse>, Status> {
         let started = Instant::now();
-        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
-            self.metrics.count_rejected("overloaded");
-            return Err(Status::resource_exhausted(
-                "too many batches at once: send it again later",
-            ));
-        };
-        let Some(batch) = request.into_inner().batch else {
+        let (_metadata, extensions, message) = request.into_parts();
+        let Some(batch) = message.batch else {
             self.metrics.count_rejected("invalid");
             return Err(Status::invalid_argument("request holds no batch"));
         };
@@ -75,7 +101,8 @@ impl Ingest for IngestService {
         // Runs to its end even if the agent hangs up: what was begun is stored, and the repetition is a duplicate.
         let pushed = tokio::task::spawn_blocking(move || {
             let pushed = push_batch(&store, &metrics, batch, retention_ns);
-            drop(slot);
+            // The slot goes with the work: an agent that hangs up does not make room for more.
+            drop(extensions);
             pushed
         });
         let outcome = pushed.await.map_err(|error| Status::internal(error.to_string()))??;

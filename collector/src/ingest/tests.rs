@@ -113,3 +113,22 @@ async fn a_full_disk_asks_the_agent_to_come_again() {
     assert_eq!(pushed.outcome(), v1::Outcome::Stored);
     assert_eq!(store.stats().unwrap().samples_stored, 2003);
 }
+
+#[tokio::test]
+async fn a_push_too_many_is_refused_before_it_is_read_and_room_is_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("store.db"), Default::default()).unwrap();
+    let service = IngestService::new(Arc::new(store), Arc::new(Metrics::new()), RETENTION_NS);
+    let mut admission =
+        Admission { slots: Arc::clone(&service.slots), metrics: Arc::clone(&service.metrics) };
+    let mut pushes: Vec<_> =
+        (0..PUSHES_MAX).map(|_| admission.call(Request::new(())).unwrap()).collect();
+    let refused = admission.call(Request::new(())).unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    // The handler takes the place over, and gives it back after the batch is stored.
+    let (_metadata, extensions, ()) = pushes.pop().unwrap().into_parts();
+    let mut push = Request::new(request(batch()));
+    *push.extensions_mut() = extensions;
+    service.push(push).await.unwrap();
+    admission.call(Request::new(())).unwrap();
+}

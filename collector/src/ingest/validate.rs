@@ -32,6 +32,10 @@ const _: () = assert!(SAMPLES_MAX <= i64::MAX as u64 / PERIOD_NS_MAX);
 /// Most calls in one count: an hour at 20 million calls a second on 4,000 CPUs.
 const CALLS_MAX: u64 = 1 << 48;
 
+/// Most bytes of names and labels of all services together, once each service has its own copy, as the store keeps them.
+/// A host with 500 services has below one MiB; without a limit a batch could name one long text a million times.
+const SERVICE_TEXT_BYTES_MAX: usize = 64 << 20;
+
 /// Most labels of a service or a host.
 const LABELS_MAX: usize = 64;
 
@@ -112,8 +116,11 @@ pub fn validate(
     labels(&batch, &batch.host_labels)?;
     at_most("services", batch.services.len(), SERVICES_MAX)?;
     let mut samples = 0_u64;
+    let mut text_bytes = 0;
     for service in &batch.services {
         let counted = service_profile(&batch, service)?;
+        text_bytes += text_of_service(&batch, service)?;
+        at_most("bytes of text in all services", text_bytes, SERVICE_TEXT_BYTES_MAX)?;
         samples = sum(samples, counted, SAMPLES_MAX, "samples")?;
     }
     if let Some(accounting) = &batch.accounting {
@@ -195,6 +202,19 @@ fn labels(batch: &v1::Batch, labels: &[v1::Label]) -> Result<(), Rejection> {
         text(batch, label.value)?;
     }
     Ok(())
+}
+
+/// Bytes of all texts that the store keeps with the service.
+fn text_of_service(batch: &v1::Batch, service: &v1::ServiceProfile) -> Result<usize, Rejection> {
+    let names = [service.service, service.version, service.unit];
+    let labels = batch.host_labels.iter().chain(&service.labels);
+    let labels = labels.flat_map(|label| [label.key, label.value]);
+    let syscalls = service.syscalls.iter().map(|syscall| syscall.name);
+    let mut bytes = 0;
+    for index in names.into_iter().chain(labels).chain(syscalls) {
+        bytes += text(batch, index)?.len();
+    }
+    Ok(bytes)
 }
 
 /// Checks one service and counts its samples.

@@ -155,3 +155,15 @@ proptest! {
         drop(validate(batch, now, retention));
     }
 }
+
+#[test]
+fn a_batch_that_repeats_one_long_text_for_many_services_is_refused() {
+    let repeat = |batch: &mut v1::Batch| {
+        batch.strings.push("x".repeat(STRING_BYTES_MAX));
+        let label = v1::Label { key: 3, value: 5 };
+        batch.services[0].labels = vec![label; LABELS_MAX];
+        let service = batch.services[0].clone();
+        batch.services.resize(1000, service);
+    };
+    check_refused(repeat, "bytes of text in all services");
+}
