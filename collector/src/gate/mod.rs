@@ -11,7 +11,7 @@ pub use args::{GateArgs, Labels};
 pub use client::command;
 pub use policy::GatePolicy;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -190,7 +190,8 @@ pub fn decide(diff: &ProfileDiff, verdicts: &[Verdict], policy: &GatePolicy) -> 
     let regressions: Vec<String> =
         verdicts.iter().filter(|verdict| verdict.is_regression()).map(describe).collect();
     let mut missing = missing_data(diff.replication, [baseline, candidate], policy);
-    let (mde_share, unbounded) = unbounded_growth(verdicts, policy);
+    let (mde_share, mut unbounded) = unbounded_growth(verdicts, policy);
+    unbounded.extend(unjudged(diff, verdicts, policy));
     if missing.is_empty() {
         missing.extend(unbounded.into_iter().take(REASONS_MAX));
     }
@@ -289,6 +290,32 @@ fn unbounded_growth(verdicts: &[Verdict], policy: &GatePolicy) -> (Option<f64>, 
         ));
     }
     (largest, unbounded)
+}
+
+/// Functions that matter and were not judged, such as one that a single replicate spends half of its time in.
+fn unjudged(diff: &ProfileDiff, verdicts: &[Verdict], policy: &GatePolicy) -> Vec<String> {
+    let judged: HashSet<(&str, &str)> = verdicts
+        .iter()
+        .filter_map(|verdict| match &verdict.subject {
+            Subject::Function { module, function, .. } => Some((&**module, &**function)),
+            Subject::Syscall { .. } => None,
+        })
+        .collect();
+    let share =
+        |counts: &[u64], samples: u64| counts.iter().sum::<u64>() as f64 / samples.max(1) as f64;
+    let (before, after) = (diff.baseline_samples(), diff.candidate_samples());
+    diff.functions
+        .iter()
+        .filter(|function| {
+            let total = share(&function.baseline.total_samples, before)
+                .max(share(&function.candidate.total_samples, after));
+            total >= policy.function_share
+                && !judged.contains(&(&*function.key.module, &*function.key.function))
+        })
+        .map(|function| {
+            format!("`{}` was seen in too few replicates to be judged", function.key.function)
+        })
+        .collect()
 }
 
 impl GateAnswer {

@@ -167,3 +167,26 @@ fn an_answer_survives_json_and_a_policy_with_an_unknown_key_does_not() {
     let error = format!("{:#}", GatePolicy::read(&path).unwrap_err());
     assert!(error.contains("min_smaples"), "{error}");
 }
+
+#[test]
+fn a_function_that_only_one_replicate_has_is_no_pass() {
+    const SPINS: [(&str, u64); 6] = [
+        ("parse", 2_500),
+        ("checksum", 3_000),
+        ("send", 2_000),
+        ("log", 1_500),
+        ("route", 1_000),
+        ("spin", 4_000),
+    ];
+    let (_folder, store) = open();
+    for window in 0..8 {
+        for host in ["a", "bb", "ccc", "dddd"] {
+            write(&store, (host, "1"), window, (&V1, 1), 0);
+            let functions: &[(&str, u64)] = if host == "a" { &SPINS } else { &V1 };
+            write(&store, (host, "2"), window, (functions, 1), 0);
+        }
+    }
+    let answer = ask(&store, &[("version", "1")], &[("version", "2")]);
+    assert_eq!(answer.verdict, GateVerdict::Inconclusive, "{answer:?}");
+    assert!(answer.reasons.iter().any(|reason| reason.contains("spin")), "{:?}", answer.reasons);
+}
