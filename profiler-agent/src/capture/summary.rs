@@ -10,12 +10,10 @@ use profiler_common::profile::{Frame, FrameKind, LatencyHistogram};
 use serde::Serialize;
 
 use super::form::Captured;
+use crate::symbolize::TRUNCATED;
 
 /// Busiest functions that are named.
 const FUNCTIONS_SHOWN: usize = 5;
-
-/// Marker at the root of stacks whose root is missing.
-const TRUNCATED: &str = "[truncated]";
 
 /// The outcome of a capture in numbers.
 #[derive(Debug, Serialize)]

@@ -13,13 +13,23 @@ use profiler_common::wire::{
 };
 use prost::Message;
 
-use crate::fold::{ServiceWindow, Window};
+use crate::fold::{ServiceSyscall, ServiceWindow, Window};
+use crate::symbolize::TRUNCATED;
 
 /// Room for what the outbox adds: agent id, host, and a loss entry for each of a few dozen reasons.
 const OUTBOX_BYTES: usize = 64 << 10;
 
-/// Marks a stack whose root was cut to keep the limit of the wire format.
-const TRUNCATED: &str = "[truncated]";
+/// Stands for a name that is empty, and for a stack without frames: a collector refuses a batch with one.
+const UNNAMED: &str = "[unnamed]";
+
+/// Most syscalls of one service in a batch. Linux has fewer than 500; a process may call any number.
+const SYSCALLS_MAX: usize = 1024;
+
+/// Largest errno. It also stands for those that the kernel side does not tell apart, such as those of drivers.
+const ERRNO_MAX: u32 = 4095;
+
+/// Longest name of a host, in bytes; the kernel's own ends at 64.
+const HOST_BYTES_MAX: usize = 255;
 
 /// Facts about this host that every batch carries.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -121,6 +131,7 @@ struct Builder<'w> {
     frames: IndexMap<&'w Frame, v1::Frame>,
     stacks: IndexSet<Vec<u32>>,
     truncated: &'w Frame,
+    unnamed: &'w Frame,
     batch: v1::Batch,
 }
 
@@ -128,14 +139,17 @@ impl<'w> Builder<'w> {
     fn new(window: &Window, facts: &'w HostFacts) -> Self {
         static TRUNCATED_FRAME: std::sync::LazyLock<Frame> =
             std::sync::LazyLock::new(|| Frame::marker(TRUNCATED));
+        static UNNAMED_FRAME: std::sync::LazyLock<Frame> =
+            std::sync::LazyLock::new(|| Frame::marker(UNNAMED));
         let mut builder = Self {
             strings: IndexSet::from([""]),
             frames: IndexMap::new(),
             stacks: IndexSet::new(),
             truncated: &TRUNCATED_FRAME,
+            unnamed: &UNNAMED_FRAME,
             batch: v1::Batch {
                 protocol: PROTOCOL_VERSION,
-                host: cut(&facts.host).to_owned(),
+                host: host_name(&facts.host),
                 start_unix_ns: window.start_unix_ns,
                 end_unix_ns: window.end_unix_ns,
                 ..v1::Batch::default()
@@ -164,6 +178,7 @@ impl<'w> Builder<'w> {
             // The marker takes the place of one more frame.
             let kept = &stack[if cut > 0 { cut + 1 } else { 0 }..];
             let marker = (cut > 0).then_some(self.truncated);
+            let marker = if stack.is_empty() { Some(self.unnamed) } else { marker };
             let frames = marker
                 .into_iter()
                 .chain(kept.iter().filter_map(|index| profile.frames().get_index(*index as usize)));
@@ -173,34 +188,33 @@ impl<'w> Builder<'w> {
         }
         let syscalls = if part.with_syscalls { syscalls.as_slice() } else { &[] };
         v1::ServiceProfile {
-            service: self.string(&identity.service),
+            service: self.name(&identity.service),
             version: self.string(&identity.version),
             unit: self.string(&identity.unit),
             labels: self.labels(&identity.labels),
             period_ns: *period_ns,
             stacks,
             counts,
-            syscalls: syscalls
-                .iter()
-                .map(|syscall| {
-                    let histogram = &syscall.histogram;
-                    let (buckets, bucket_counts) = histogram.buckets().unzip();
-                    let error = |(errno, count): &(u32, u64)| v1::ErrnoCount {
-                        errno: *errno,
-                        count: *count,
-                    };
-                    v1::SyscallLatency {
-                        name: self.string(&syscall.name),
-                        waiting: syscall.waiting,
-                        calls: histogram.calls(),
-                        sum_ns: histogram.sum_ns,
-                        max_ns: histogram.max_ns,
-                        buckets,
-                        bucket_counts,
-                        errors: syscall.errors.iter().map(error).collect(),
-                    }
-                })
-                .collect(),
+            syscalls: busiest(syscalls).into_iter().map(|syscall| self.syscall(syscall)).collect(),
+        }
+    }
+
+    fn syscall(&mut self, syscall: &'w ServiceSyscall) -> v1::SyscallLatency {
+        let histogram = &syscall.histogram;
+        let (buckets, bucket_counts) = histogram.buckets().unzip();
+        let error = |(errno, count): &(u32, u64)| v1::ErrnoCount {
+            errno: if *errno == 0 { ERRNO_MAX } else { *errno },
+            count: *count,
+        };
+        v1::SyscallLatency {
+            name: self.name(&syscall.name),
+            waiting: syscall.waiting,
+            calls: histogram.calls(),
+            sum_ns: histogram.sum_ns,
+            max_ns: histogram.max_ns,
+            buckets,
+            bucket_counts,
+            errors: syscall.errors.iter().map(error).collect(),
         }
     }
 
@@ -217,7 +231,7 @@ impl<'w> Builder<'w> {
         };
         let encoded = v1::Frame {
             kind: kind.into(),
-            function: self.string(&frame.function),
+            function: self.name(&frame.function),
             module: self.string(&frame.module),
             file: self.string(&frame.file),
             line: frame.line,
@@ -233,9 +247,32 @@ impl<'w> Builder<'w> {
             .collect()
     }
 
+    /// A string that may not be empty.
+    fn name(&mut self, name: &'w str) -> u32 {
+        self.string(if name.is_empty() { UNNAMED } else { name })
+    }
+
     fn string(&mut self, string: &'w str) -> u32 {
         index_of(self.strings.insert_full(cut(string)).0)
     }
+}
+
+/// The syscalls with the most calls, in their order, when there are more than fit.
+fn busiest(syscalls: &[ServiceSyscall]) -> Vec<&ServiceSyscall> {
+    let mut chosen: Vec<&ServiceSyscall> = syscalls.iter().collect();
+    if chosen.len() > SYSCALLS_MAX {
+        chosen.sort_by_key(|syscall| std::cmp::Reverse(syscall.histogram.calls()));
+        chosen.truncate(SYSCALLS_MAX);
+        chosen.sort_by_key(|syscall| &syscall.name);
+    }
+    chosen
+}
+
+/// The name without what a collector refuses in one.
+fn host_name(host: &str) -> String {
+    let name: String = host.chars().filter(|c| !c.is_control()).collect();
+    let name = &name[..name.floor_char_boundary(HOST_BYTES_MAX)];
+    if name.is_empty() { UNNAMED.to_owned() } else { name.to_owned() }
 }
 
 /// Cuts a string to the limit of the wire format, between characters.
@@ -250,7 +287,6 @@ fn index_of(index: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fold::ServiceSyscall;
     use crate::process::Identity;
     use profiler_common::profile::{LatencyHistogram, Profile};
 
@@ -359,5 +395,30 @@ mod tests {
         let name = |frame: u32| &batch.strings[batch.frames[frame as usize].function as usize];
         assert_eq!(name(deepest[0]), TRUNCATED);
         assert_eq!(name(deepest[STACK_FRAMES_MAX - 1]), "f1999");
+    }
+
+    #[test]
+    fn nothing_that_a_process_can_do_makes_a_batch_that_is_refused() {
+        let mut nasty = service("", &[(Vec::new(), 1), (vec![Frame::marker("")], 1)]);
+        nasty.syscalls[0].errors = vec![(0, 3)];
+        let mut rare = nasty.syscalls[0].clone();
+        rare.histogram = LatencyHistogram::default();
+        rare.histogram.add(3, 1);
+        for number in 0..2048 {
+            rare.name = format!("ia32_syscall_{number}");
+            nasty.syscalls.insert(0, rare.clone());
+        }
+        let host = format!("\n{}", "h".repeat(300));
+        let encoded = encode(&window(vec![nasty]), &HostFacts { host, labels: Vec::new() });
+        let (batch, samples) = &encoded.batches[0];
+        assert_eq!((*samples, encoded.too_large), (2, 0));
+        assert_eq!(batch.host, "h".repeat(HOST_BYTES_MAX));
+        assert!(batch.stacks.iter().all(|stack| !stack.frames.is_empty()));
+        assert!(batch.frames.iter().all(|frame| frame.function != 0));
+        let service = &batch.services[0];
+        assert_ne!(service.service, 0);
+        assert_eq!(service.syscalls.len(), SYSCALLS_MAX);
+        let fsync = service.syscalls.iter().find(|s| batch.strings[s.name as usize] == "fsync");
+        assert_eq!(fsync.unwrap().errors, [v1::ErrnoCount { errno: ERRNO_MAX, count: 3 }]);
     }
 }

@@ -29,8 +29,8 @@ pub(super) fn demangled(symbol: &str) -> String {
 /// Drops `.llvm.HASH`, which link-time optimisation appends and every build changes.
 fn without_clone_suffix(symbol: &str) -> &str {
     match symbol.find(".llvm.") {
-        Some(start) => &symbol[..start],
-        None => symbol,
+        Some(start) if start > 0 => &symbol[..start],
+        Some(_) | None => symbol,
     }
 }
 
@@ -73,6 +73,7 @@ mod tests {
         check("_ZN5space3fooEibc", "space::foo(int, bool, char)");
         check("helper.llvm.8023471", "helper");
         check("helper.cold", "helper.cold");
+        check(".llvm.8023471", ".llvm.8023471");
         check("main", "main");
         check("runtime.mallocgc", "runtime.mallocgc");
     }
