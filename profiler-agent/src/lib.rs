@@ -6,6 +6,7 @@ pub mod args;
 pub mod config;
 pub mod target;
 pub mod host;
+pub mod clock;
 
 pub mod kernel;
 pub mod source;

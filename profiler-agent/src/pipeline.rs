@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use prometheus_client::registry::Registry;
@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, Pulse, Readiness};
 use crate::args::RunArguments;
+use crate::clock::{unix_ns, window_times};
 use crate::drain::{Drain, DrainReport, DrainedWindow, ProcessSign};
 use crate::fold::{Folder, Window};
 use crate::host;
@@ -305,7 +306,7 @@ struct Sampling {
 
 impl Sampling {
     fn run(mut self) -> anyhow::Result<()> {
-        let mut start_unix_ns = unix_ns();
+        let mut last_end = unix_ns();
         let mut started = Instant::now();
         for round in 1u32.. {
             std::thread::sleep(DRAIN_INTERVAL);
@@ -324,10 +325,11 @@ impl Sampling {
             }
             match self.windows.clone().try_reserve_owned() {
                 Ok(permit) => {
-                    let end_unix_ns = unix_ns().max(start_unix_ns + 1);
-                    permit.send(self.sampler.take_window(start_unix_ns, end_unix_ns));
-                    self.metrics.window_length.observe(started.elapsed().as_secs_f64());
-                    (start_unix_ns, started) = (end_unix_ns, Instant::now());
+                    let length = started.elapsed();
+                    let (start, end) = window_times(last_end, unix_ns(), length);
+                    permit.send(self.sampler.take_window(start, end));
+                    self.metrics.window_length.observe(length.as_secs_f64());
+                    (last_end, started) = (end, Instant::now());
                     self.follow_cpus();
                 }
                 // The last window is still being named: this one goes on.
@@ -337,8 +339,8 @@ impl Sampling {
         }
         self.sampler.kernel_mut().stop_sampling();
         self.sampler.drain();
-        let end_unix_ns = unix_ns().max(start_unix_ns + 1);
-        let last = self.sampler.take_window(start_unix_ns, end_unix_ns);
+        let (start, end) = window_times(last_end, unix_ns(), started.elapsed());
+        let last = self.sampler.take_window(start, end);
         count(&self.sampler, &mut self.outbox.lock(), &self.metrics);
         self.windows.blocking_send(last).map_err(|_window| anyhow!("the naming thread is gone"))
     }
@@ -480,11 +482,4 @@ fn notify_service_manager(states: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!(%error, "failed to notify the service manager");
     }
-}
-
-/// Unix time in nanoseconds.
-#[must_use]
-pub fn unix_ns() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -23,9 +23,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use profiler_common::abi::settings::Scope;
 
 use crate::args::{CaptureArguments, OutputForm};
+use crate::clock::unix_ns;
 use crate::host;
 use crate::kernel::{Counters, LoadOptions};
-use crate::pipeline::{self, DRAIN_INTERVAL, LocatedWindow, Sampler, unix_ns};
+use crate::pipeline::{self, DRAIN_INTERVAL, LocatedWindow, Sampler};
 use crate::process::TableOptions;
 use crate::symbolize::{Options, Symbolizer};
 use crate::target::{self, Target};
