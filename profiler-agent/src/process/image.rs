@@ -26,9 +26,10 @@ enum Opened {
 }
 
 impl Image {
-    /// Reads the mappings of a process and opens what is behind them, while it lives.
-    pub(super) fn read(tgid: u32, executables: &mut ExecutableCache) -> Self {
-        let mappings = facts::open_maps(tgid).and_then(read_mappings).unwrap_or_default();
+    /// Reads the mappings of a process, as many as `bytes_max` allows, and opens what is behind them, while it lives.
+    pub(super) fn read(tgid: u32, executables: &mut ExecutableCache, bytes_max: usize) -> Self {
+        let mappings = facts::open_maps(tgid).and_then(|maps| read_mappings(maps, bytes_max));
+        let mappings = mappings.unwrap_or_default();
         let mut files = vec![Opened::NotYet; mappings.len()];
         // More than the cache holds would only push one another out; the rest is opened when an address needs it.
         for (mapping, file) in mappings.iter().zip(&mut files).take(EXECUTABLES_MAX / 2) {
@@ -37,6 +38,11 @@ impl Image {
             }
         }
         Self { mappings, files }
+    }
+
+    /// Memory that its mappings take.
+    pub(super) fn bytes(&self) -> usize {
+        self.mappings.iter().map(Mapping::bytes).sum()
     }
 
     /// Whether nothing is mapped, as in a process that is ending.

@@ -46,6 +46,11 @@ pub struct Mapping {
 }
 
 impl Mapping {
+    /// Memory that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.path.len()
+    }
+
     /// File name without its folder.
     #[must_use]
     pub fn file_name(&self) -> String {
@@ -63,20 +68,29 @@ pub fn parse_mappings(text: &[u8]) -> Vec<Mapping> {
     mappings
 }
 
-/// Reads a `maps` file line by line, so that memory is taken for executable mappings only.
+/// Reads a `maps` file line by line, so that memory is taken for executable mappings only, and for no more than
+/// `bytes_max`.
 ///
 /// # Errors
 ///
 /// When `source` fails; a process that ends while it is read gives what was read so far.
-pub(super) fn read_mappings(source: impl Read) -> io::Result<Vec<Mapping>> {
+pub(super) fn read_mappings(source: impl Read, bytes_max: usize) -> io::Result<Vec<Mapping>> {
     let mut source = io::BufReader::new(source.take(MAPS_BYTES_MAX));
     let mut mappings = Vec::new();
     let mut line = Vec::new();
+    let mut bytes = 0;
     while mappings.len() < MAPPINGS_MAX {
         line.clear();
         match source.read_until(b'\n', &mut line) {
             Ok(0) => break,
-            Ok(_) => mappings.extend(parse_line(line.strip_suffix(b"\n").unwrap_or(&line))),
+            Ok(_) => {
+                let parsed = parse_line(line.strip_suffix(b"\n").unwrap_or(&line));
+                bytes += parsed.as_ref().map_or(0, Mapping::bytes);
+                if bytes > bytes_max {
+                    break;
+                }
+                mappings.extend(parsed);
+            }
             Err(error) if mappings.is_empty() => return Err(error),
             Err(_ended) => break,
         }
@@ -211,7 +225,7 @@ ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsysca
     #[test]
     fn our_own_maps_hold_this_very_function() {
         let file = std::fs::File::open("/proc/self/maps").expect("procfs is mounted");
-        let mappings = read_mappings(file).expect("own maps are readable");
+        let mappings = read_mappings(file, usize::MAX).expect("own maps are readable");
         let address = our_own_maps_hold_this_very_function as fn() as usize as u64;
         let found = find_mapping(&mappings, address).expect("our code is mapped");
         assert_eq!(mappings[found].kind, MappingKind::File);
@@ -222,7 +236,7 @@ ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsysca
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
             let parsed = parse_mappings(&bytes);
-            prop_assert_eq!(read_mappings(&bytes[..]).expect("memory can be read"), parsed);
+            prop_assert_eq!(read_mappings(&bytes[..], usize::MAX).expect("memory can be read"), parsed);
         }
 
         #[test]

@@ -26,6 +26,9 @@ use image::Image;
 /// Most processes kept. With 50 mappings of 200 bytes each, that is 160 MB on a host full of large processes.
 pub const PROCESSES_MAX: usize = 16_384;
 
+/// Most bytes of mappings kept of all processes: programs may map the same file thousands of times, under long names.
+const IMAGES_BYTES_MAX: usize = 256 << 20;
+
 /// Most processes discovered by running a program in one window, at about 0.2 ms each: 50 ms of 10 s. The others are
 /// discovered by their first sample.
 const EXEC_DISCOVERIES_MAX: u32 = 256;
@@ -85,6 +88,8 @@ struct State {
     processes: HashMap<ProcessKey, Process>,
     latest: HashMap<u32, ProcessKey>,
     executables: ExecutableCache,
+    /// Mappings read: those kept, and those given up since the window began.
+    images_bytes: usize,
     exec_discoveries: u32,
     windows: u32,
 }
@@ -180,7 +185,9 @@ impl ProcessTable {
             // The report of an end may have been lost; a process without an image never had more to give.
             !process.exited && process.image.is_some() && (!sweep || is_alive(*key))
         });
-        let State { processes, latest, .. } = state;
+        let State { processes, latest, images_bytes, .. } = state;
+        let images = processes.values().filter_map(|process| process.image.as_ref());
+        *images_bytes = images.map(Image::bytes).sum();
         latest.retain(|_, key| processes.contains_key(key));
     }
 
@@ -235,11 +242,11 @@ impl State {
         };
         if let Some(status) = facts::read_status(key) {
             let mut facts = facts::read_facts(key.tgid, status);
-            let image = Image::read(key.tgid, &mut self.executables);
+            let image = self.open_image(key.tgid);
             facts.build_id = build_id(key.tgid, &image);
             process.namespace_tgid = facts::read_namespace_tgid(key.tgid);
             // Whoever ended or ran another program meanwhile is not described by what was read.
-            if facts::read_status(key).is_some() {
+            if is_alive(key) {
                 process.identity = identity::identify(&facts, options);
                 process.image = Some(image);
             }
@@ -248,15 +255,21 @@ impl State {
         self.processes.insert(key, process);
     }
 
+    fn open_image(&mut self, tgid: u32) -> Image {
+        let room = IMAGES_BYTES_MAX.saturating_sub(self.images_bytes);
+        let image = Image::read(tgid, &mut self.executables, room);
+        self.images_bytes += image.bytes();
+        image
+    }
+
     /// Reads the mappings of a process again if it still runs.
     fn read_image(&mut self, key: ProcessKey) {
-        let Some(process) = self.processes.get_mut(&key) else { return };
-        if facts::read_status(key).is_none() {
+        if !self.processes.contains_key(&key) || !is_alive(key) {
             return;
         }
-        let image = Image::read(key.tgid, &mut self.executables);
+        let image = self.open_image(key.tgid);
         // An ending process has no mappings any more; the old ones are right then.
-        if !image.is_empty() {
+        if let Some(process) = self.processes.get_mut(&key).filter(|_| !image.is_empty()) {
             process.image = Some(image);
         }
     }

@@ -174,3 +174,18 @@ fn child_id(table: &ProcessTable) -> u32 {
     let mut living = state.processes.iter().filter(|(_, process)| process.image.is_some());
     living.next().expect("there is one").0.tgid
 }
+
+#[test]
+fn the_mappings_of_all_processes_together_are_bounded() {
+    let own = std::process::id();
+    let mut table = table();
+    table.observe(&sign(own, SignKind::Sample));
+    let bytes = |table: &ProcessTable| table.state.borrow().images_bytes;
+    let of_one = bytes(&table);
+    assert!(of_one > 0);
+    table.state.get_mut().images_bytes = IMAGES_BYTES_MAX - of_one / 2;
+    table.state.get_mut().read_image(key(own));
+    assert!(bytes(&table) <= IMAGES_BYTES_MAX);
+    table.close_window();
+    assert!(bytes(&table) <= of_one / 2, "what was given up gives room again");
+}
