@@ -20,6 +20,9 @@ use crate::store::UnitWindow;
 /// Largest file, after decompression, in bytes. A pprof of a busy fleet hour has tens of megabytes.
 const FILE_BYTES_MAX: u64 = 512 << 20;
 
+/// Most samples in a file: 2^48 are a year of 24,000 CPUs at 370 Hz, and sums of many files stay exact.
+pub(super) const COUNT_MAX: u64 = 1 << 48;
+
 /// What `--output json` prints.
 #[derive(Serialize)]
 struct Report<'r> {
@@ -123,7 +126,12 @@ fn read_bounded(from: impl Read, bytes: &mut Vec<u8>) -> anyhow::Result<()> {
 /// Folded text carries no modules; `_[k]` marks the kernel and square brackets a marker.
 fn folded_profile(text: &str) -> anyhow::Result<Profile> {
     let mut profile = Profile::default();
+    let mut total = 0_u64;
     for (names, count) in parse_folded(text)? {
+        total = total.saturating_add(count);
+        if total > COUNT_MAX {
+            bail!("it counts more than {COUNT_MAX} samples");
+        }
         let frames: Vec<Frame> = names.into_iter().map(folded_frame).collect();
         profile.add(&frames, count);
     }
@@ -208,5 +216,12 @@ mod tests {
         let (code, text) = run([&OLD[..1], &NEW[..1]]);
         assert_eq!(code, 4, "{text}");
         assert!(text.contains("no replicates"), "{text}");
+    }
+
+    #[test]
+    fn counts_whose_sum_would_overflow_are_an_error() {
+        let most = u64::MAX;
+        let error = folded_profile(&format!("main;a {most}\nmain;b {most}")).unwrap_err();
+        assert!(error.to_string().contains("counts more than"), "{error}");
     }
 }

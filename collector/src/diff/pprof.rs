@@ -1,18 +1,23 @@
 //! Reads the parts of a pprof profile that a comparison needs.
-//!
-//! Field numbers are those of `profile.proto` of github.com/google/pprof. Lines, mappings' ranges and labels are skipped.
 
 use std::collections::HashMap;
 
+use profiler_common::pprof;
 use profiler_common::profile::{Frame, FrameKind, Profile};
-use prost::Message;
+use profiler_common::wire::STRING_BYTES_MAX;
+use prost::Message as _;
 use thiserror::Error;
+
+use super::offline::COUNT_MAX;
 
 /// Most samples (unique stacks) in a file.
 const SAMPLES_MAX: usize = 4 << 20;
 
 /// Most frames in a stack, with inlined ones.
 const STACK_FRAMES_MAX: usize = 1024;
+
+/// Most functions of all locations, with inlined ones.
+const LINES_MAX: usize = 4 << 20;
 
 /// Why bytes are no profile that can be compared.
 #[derive(Debug, Error)]
@@ -23,94 +28,35 @@ pub(super) enum PprofError {
     Dangling { what: &'static str, index: u64 },
     #[error("pprof has more than {limit} {what}")]
     TooLarge { what: &'static str, limit: usize },
+    #[error("pprof counts more than {limit} samples")]
+    TooManyCounted { limit: u64 },
     #[error("pprof has no sample type")]
     NoSampleType,
 }
 
-#[derive(Clone, PartialEq, Message)]
-struct PprofProfile {
-    #[prost(message, repeated, tag = "1")]
-    sample_type: Vec<ValueType>,
-    #[prost(message, repeated, tag = "2")]
-    sample: Vec<Sample>,
-    #[prost(message, repeated, tag = "3")]
-    mapping: Vec<Mapping>,
-    #[prost(message, repeated, tag = "4")]
-    location: Vec<Location>,
-    #[prost(message, repeated, tag = "5")]
-    function: Vec<Function>,
-    #[prost(string, repeated, tag = "6")]
-    string_table: Vec<String>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ValueType {
-    #[prost(int64, tag = "1")]
-    kind: i64,
-    #[prost(int64, tag = "2")]
-    unit: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Sample {
-    #[prost(uint64, repeated, tag = "1")]
-    location_id: Vec<u64>,
-    #[prost(int64, repeated, tag = "2")]
-    value: Vec<i64>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Mapping {
-    #[prost(uint64, tag = "1")]
-    id: u64,
-    #[prost(int64, tag = "5")]
-    filename: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Location {
-    #[prost(uint64, tag = "1")]
-    id: u64,
-    #[prost(uint64, tag = "2")]
-    mapping_id: u64,
-    #[prost(uint64, tag = "3")]
-    address: u64,
-    #[prost(message, repeated, tag = "4")]
-    line: Vec<Line>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Line {
-    #[prost(uint64, tag = "1")]
-    function_id: u64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Function {
-    #[prost(uint64, tag = "1")]
-    id: u64,
-    #[prost(int64, tag = "2")]
-    name: i64,
-}
-
 /// Decodes an uncompressed pprof profile. The value of type `samples` is the count, else the first one.
 pub(super) fn parse_pprof(bytes: &[u8]) -> Result<Profile, PprofError> {
-    let pprof = PprofProfile::decode(bytes)?;
+    let pprof = pprof::Profile::decode(bytes)?;
     if pprof.sample.len() > SAMPLES_MAX {
         return Err(PprofError::TooLarge { what: "samples", limit: SAMPLES_MAX });
     }
     let column = pprof
         .sample_type
         .iter()
-        .position(|value| pprof.text(value.kind).is_ok_and(|kind| kind == "samples"))
+        .position(|value| text(&pprof, value.r#type).is_ok_and(|kind| kind == "samples"))
         .or_else(|| (!pprof.sample_type.is_empty()).then_some(0))
         .ok_or(PprofError::NoSampleType)?;
-    let locations = pprof.locations()?;
+    let locations = locations(&pprof)?;
     let mut profile = Profile::default();
+    let mut total = 0_u64;
     for sample in &pprof.sample {
         // Differences (`-base`) hold negative counts; there is nothing to count in them.
         let count =
             sample.value.get(column).and_then(|count| u64::try_from(*count).ok()).unwrap_or(0);
+        total = total.saturating_add(count);
+        if total > COUNT_MAX {
+            return Err(PprofError::TooManyCounted { limit: COUNT_MAX });
+        }
         let mut frames: Vec<&Frame> = Vec::new();
         for id in sample.location_id.iter().rev() {
             let named =
@@ -130,49 +76,56 @@ pub(super) fn parse_pprof(bytes: &[u8]) -> Result<Profile, PprofError> {
     Ok(profile)
 }
 
-impl PprofProfile {
-    fn text(&self, index: i64) -> Result<&str, PprofError> {
-        usize::try_from(index)
-            .ok()
-            .and_then(|index| self.string_table.get(index))
-            .map(String::as_str)
-            .ok_or(PprofError::Dangling { what: "string", index: index as u64 })
-    }
+fn text(pprof: &pprof::Profile, index: i64) -> Result<&str, PprofError> {
+    usize::try_from(index)
+        .ok()
+        .and_then(|index| pprof.string_table.get(index))
+        .map(String::as_str)
+        .ok_or(PprofError::Dangling { what: "string", index: index as u64 })
+}
 
-    /// Frames of each location, outermost first.
-    fn locations(&self) -> Result<HashMap<u64, Vec<Frame>>, PprofError> {
-        let functions: HashMap<u64, i64> =
-            self.function.iter().map(|function| (function.id, function.name)).collect();
-        let mappings: HashMap<u64, i64> =
-            self.mapping.iter().map(|mapping| (mapping.id, mapping.filename)).collect();
-        let mut locations = HashMap::with_capacity(self.location.len());
-        for location in &self.location {
-            let path = match mappings.get(&location.mapping_id) {
-                Some(path) => self.text(*path)?,
-                None => "",
-            };
-            let module = path.rsplit('/').next().unwrap_or(path);
-            let mut frames = Vec::with_capacity(location.line.len().max(1));
-            // The first line is the innermost inlined function.
-            for (depth, line) in location.line.iter().rev().enumerate() {
-                let id = line.function_id;
-                let name = functions
-                    .get(&id)
-                    .ok_or(PprofError::Dangling { what: "function", index: id })?;
-                frames.push(frame(self.text(*name)?, module, depth > 0));
-            }
-            if frames.is_empty() {
-                frames.push(frame(&format!("{module}+0x{:x}", location.address), module, false));
-            }
-            locations.insert(location.id, frames);
-        }
-        Ok(locations)
+/// Frames of each location, outermost first.
+fn locations(pprof: &pprof::Profile) -> Result<HashMap<u64, Vec<Frame>>, PprofError> {
+    let lines: usize = pprof.location.iter().map(|location| location.line.len().max(1)).sum();
+    if lines > LINES_MAX {
+        return Err(PprofError::TooLarge { what: "functions in locations", limit: LINES_MAX });
     }
+    let functions: HashMap<u64, i64> =
+        pprof.function.iter().map(|function| (function.id, function.name)).collect();
+    let mappings: HashMap<u64, i64> =
+        pprof.mapping.iter().map(|mapping| (mapping.id, mapping.filename)).collect();
+    let mut locations = HashMap::with_capacity(pprof.location.len());
+    for location in &pprof.location {
+        let path = match mappings.get(&location.mapping_id) {
+            Some(path) => text(pprof, *path)?,
+            None => "",
+        };
+        let module = path.rsplit('/').next().unwrap_or(path);
+        let mut frames = Vec::with_capacity(location.line.len().max(1));
+        // The first line is the innermost inlined function.
+        for (depth, line) in location.line.iter().rev().enumerate() {
+            let id = line.function_id;
+            let name =
+                functions.get(&id).ok_or(PprofError::Dangling { what: "function", index: id })?;
+            frames.push(frame(text(pprof, *name)?, module, depth > 0));
+        }
+        if frames.is_empty() {
+            frames.push(frame(&format!("{module}+0x{:x}", location.address), module, false));
+        }
+        locations.insert(location.id, frames);
+    }
+    Ok(locations)
 }
 
 fn frame(function: &str, module: &str, is_inlined: bool) -> Frame {
     let kind = if is_inlined { FrameKind::Inlined } else { FrameKind::Native };
+    // Each location has its own copy, so a long name must not count a million times.
+    let (function, module) = (cut(function), cut(module));
     Frame { kind, module: module.to_owned(), ..Frame::marker(function) }
+}
+
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(STRING_BYTES_MAX)]
 }
 
 #[cfg(test)]
@@ -180,24 +133,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn example() -> PprofProfile {
-        let text = ["", "cpu", "nanoseconds", "samples", "count", "main", "inner", "/usr/bin/app"];
-        PprofProfile {
-            sample_type: vec![ValueType { kind: 1, unit: 2 }, ValueType { kind: 3, unit: 4 }],
-            sample: vec![Sample { location_id: vec![2, 1], value: vec![70_000_000, 7] }],
-            mapping: vec![Mapping { id: 1, filename: 7 }],
-            location: vec![
-                Location { id: 1, mapping_id: 1, address: 0, line: vec![Line { function_id: 1 }] },
-                Location {
-                    id: 2,
-                    mapping_id: 1,
-                    address: 0,
-                    line: vec![Line { function_id: 2 }, Line { function_id: 1 }],
-                },
-            ],
-            function: vec![Function { id: 1, name: 5 }, Function { id: 2, name: 6 }],
-            string_table: text.map(str::to_owned).to_vec(),
-        }
+    /// A function with another inlined into it, called by the first one alone.
+    fn example() -> pprof::Profile {
+        let main = Frame::marker("main");
+        let outer = Frame { kind: FrameKind::Native, ..main.clone() };
+        let inner = Frame { kind: FrameKind::Inlined, ..Frame::marker("inner") };
+        let mut builder = pprof::Builder::default();
+        let [main, outer] =
+            [main, outer].map(|frame| Frame { module: "/usr/bin/app".to_owned(), ..frame });
+        builder.add(&[&main, &outer, &inner], 7, 70_000_000, &[]);
+        builder.finish(pprof::Span { start_unix_ns: 0, end_unix_ns: 1, period_ns: 10_000_000 })
     }
 
     #[test]
@@ -228,5 +173,24 @@ mod tests {
             bytes.truncate(cut.max(1));
             let _either = parse_pprof(&bytes);
         }
+    }
+
+    #[test]
+    fn counts_whose_sum_would_overflow_are_an_error() {
+        let mut broken = example();
+        broken.sample[0].value[0] = i64::MAX;
+        broken.sample = vec![broken.sample[0].clone(); 3];
+        let error = parse_pprof(&broken.encode_to_vec()).unwrap_err();
+        assert!(matches!(error, PprofError::TooManyCounted { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_long_name_is_cut() {
+        let mut long = example();
+        for text in long.string_table.iter_mut().filter(|text| *text == "inner") {
+            *text = "\u{e9}".repeat(STRING_BYTES_MAX);
+        }
+        let profile = parse_pprof(&long.encode_to_vec()).unwrap();
+        assert!(profile.frames().iter().all(|frame| frame.function.len() <= STRING_BYTES_MAX));
     }
 }
