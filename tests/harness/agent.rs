@@ -162,7 +162,8 @@ impl Agent {
     ///
     /// When a metric is missing.
     pub fn accounts(&self) -> Result<Accounts> {
-        let page = format!("{}/metrics", self.place.url());
+        // One page is one moment; several would show a batch that arrived between them twice or not at all.
+        let page = http::get_text(&format!("{}/metrics", self.place.url()))?;
         let read = |name: &str| {
             http::metric(&page, &format!("flamewatch_agent_samples_{name}"), "")
                 .with_context(|| format!("failed to read samples {name}"))

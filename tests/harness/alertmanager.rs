@@ -76,6 +76,7 @@ impl Alertmanager {
     /// When its metrics cannot be read.
     pub fn received(&self, state: &str) -> Result<u64> {
         let label = format!("status=\"{state}\"");
-        http::metric(&format!("{}/metrics", self.url), "alertmanager_alerts_received_total", &label)
+        let page = http::get_text(&format!("{}/metrics", self.url))?;
+        http::metric(&page, "alertmanager_alerts_received_total", &label)
     }
 }

@@ -51,16 +51,15 @@ pub fn get_status(url: &str) -> Result<(u16, Vec<u8>)> {
     Ok((status, answer.bytes().context("failed to read an answer")?.to_vec()))
 }
 
-/// Sum of all samples of a Prometheus metric whose labels hold `label`; an empty one takes all.
+/// Sum of all samples of a Prometheus metric on a page whose labels hold `label`; an empty one takes all.
 ///
 /// # Errors
 ///
-/// When the page cannot be read or lacks the metric.
-pub fn metric(url: &str, name: &str, label: &str) -> Result<u64> {
-    let page = get_text(url)?;
+/// When the page lacks the metric.
+pub fn metric(page: &str, name: &str, label: &str) -> Result<u64> {
     let found: Vec<f64> = page.lines().filter_map(|line| sample(line, name, label)).collect();
     if found.is_empty() {
-        bail!("`{url}` has no metric `{name}` with `{label}`");
+        bail!("the page has no metric `{name}` with `{label}`");
     }
     let sum: f64 = found.iter().sum();
     #[expect(
