@@ -20,6 +20,12 @@ const UNIT_WINDOWS_MAX: usize = 100_000;
 /// Most (window, unit, stack) counts in one answer; 10 million take about 300 MB.
 const COUNTS_MAX: usize = 10_000_000;
 
+/// Counts whose memory a syscall's histogram takes, about 1 KB.
+const COUNTS_OF_SYSCALL: usize = 30;
+
+/// Most frames in one answer, counted once for each row whose profile holds them; 4 million take about 1 GB.
+const FRAMES_MAX: usize = 4_000_000;
+
 /// Most points of a series: more than any screen shows.
 const POINTS_MAX: usize = 100_000;
 
@@ -67,24 +73,28 @@ impl Sqlite {
                 row.cpu_ns = row.cpu_ns.saturating_add(unsigned(cpu_ns));
                 let data = block.get_ref(2).map_err(read)?.as_blob();
                 let data = data.map_err(|_text| StoreError::Damaged("a block is not a blob"))?;
-                let before = row.content.stacks.len();
+                let before = size(&row.content);
                 unpacker.unpack_into(data, &mut row.content)?;
-                counts += row.content.stacks.len() - before;
+                counts += size(&row.content) - before;
                 limit(rows.len(), UNIT_WINDOWS_MAX, "windows of units")?;
                 limit(counts, COUNTS_MAX, "stack counts")?;
             }
         }
         let mut namer = Namer { names: &self.names, connection: &reader, stacks: HashMap::new() };
+        let mut frames = 0;
         rows.into_iter()
             .map(|((start, runner), row)| {
                 let Runner { host, unit, version } = runner;
+                let profile = namer.profile(&row.content.stacks)?;
+                frames += profile.frames().len();
+                limit(frames, FRAMES_MAX, "functions in all windows")?;
                 Ok(UnitWindow {
                     host,
                     unit,
                     version,
                     start_unix_ns: start,
                     cpu_ns: row.cpu_ns,
-                    profile: namer.profile(&row.content.stacks)?,
+                    profile,
                     syscalls: row.content.syscalls.into_values().collect(),
                 })
             })
@@ -325,6 +335,11 @@ impl Service {
             versions,
         }
     }
+}
+
+/// What is held in memory, in counts.
+fn size(content: &Content) -> usize {
+    content.stacks.len() + COUNTS_OF_SYSCALL * content.syscalls.len()
 }
 
 fn limit(count: usize, limit: usize, what: &'static str) -> Result<(), StoreError> {

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use crate::query;
-use crate::store::{Selection, Store, StoreError, StoreOptions, TimeRange, Written};
+use crate::store::{Selection, Store, StoreError, StoreOptions, TimeRange, VersionSpan, Written};
 
 const SECOND: u64 = 1_000_000_000;
 const DAY: u64 = 86_400 * SECOND;
@@ -200,6 +200,24 @@ fn the_catalog_names_services_versions_hosts_and_units() {
     assert_eq!(versions, ["v2", "v1"]);
     assert_eq!(service.versions[0].hosts, ["host-1"]);
     assert_eq!(service.versions[0].units, ["unit-1"]);
+}
+
+#[test]
+fn versions_are_known_from_their_first_to_their_last_window() {
+    let (_folder, store) = open();
+    let batches = [(1, 100, "1"), (2, 110, "1"), (3, 120, "2"), (4, 900, "2")]
+        .map(|(sequence, start, version)| batch(sequence, start, version, &[1]));
+    for batch in &batches {
+        store.write(batch).unwrap();
+    }
+    let span = |version: &str, first: usize, last: usize| VersionSpan {
+        version: version.to_owned(),
+        first_seen_unix_ns: batches[first].start_unix_ns,
+        last_seen_unix_ns: batches[last].end_unix_ns,
+    };
+    let versions = |until| store.versions(until).unwrap().remove("svc").unwrap();
+    assert_eq!(versions(u64::MAX), [span("1", 0, 1), span("2", 2, 3)]);
+    assert_eq!(versions(batches[3].start_unix_ns), [span("1", 0, 1), span("2", 2, 2)]);
 }
 
 #[test]

@@ -217,7 +217,7 @@ mod tests {
         let batch = v1::Batch { agent_id: "a".to_owned(), sequence: 1, ..Default::default() };
         // As if another batch were on its way, so that the first one waits for it instead of committing.
         writer.queued.fetch_add(1, Ordering::SeqCst);
-        let (told, outcome) = std::sync::mpsc::channel();
+        let (told, outcome) = std::sync::mpsc::sync_channel(1);
         let sleeper = (Arc::clone(&writer), batch.clone());
         std::thread::spawn(move || told.send(sleeper.0.write(&sleeper.1)));
         while writer.lock().group.is_none() {
