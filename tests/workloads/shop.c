@@ -3,10 +3,18 @@
 //   shop v1|v2 LOG_FILE [SECONDS]
 //
 // Units a request    v1   v2
-//   parse_request    25   25
+//   parse_headers     8    8
+//   parse_query       6    6
+//   route_request     4    4
+//   check_session     7    7
+//   load_user         6    6
+//   load_catalog      9    9
+//   rank_results      8    8
 //   render_page      30   40    a third more
-//   compress_body    30   30
-//   sign_response    15   15
+//   escape_text       5    5
+//   compress_body    10   10
+//   sign_response     5    5
+//   count_metrics     2    2
 //
 // In v2 the write of each log line is synchronous: write, then fdatasync. LOG_FILE must lie on a real disk.
 #define _GNU_SOURCE
@@ -21,7 +29,7 @@
 #define NOINLINE __attribute__((noinline, noclone))
 
 // Steps of one unit: about 15 µs on a machine of 2020, so a v1 request takes about 1.5 ms.
-enum { STEPS_PER_UNIT = 15000, LOG_BYTES_MAX = 4 << 20, PAUSE_NS = 2 * 1000 * 1000 };
+enum { STEPS_PER_UNIT = 15000, LOG_BYTES_MAX = 4 << 20, PAUSE_NS_MAX = 4 * 1000 * 1000 };
 
 static volatile uint64_t sink;
 
@@ -34,10 +42,18 @@ static volatile uint64_t sink;
         state = state * (multiplier) + step;                        \
     sink = state
 
-NOINLINE static void parse_request(void) { WORK(25, 6364136223846793005ULL); }
+NOINLINE static void parse_headers(void) { WORK(8, 6364136223846793005ULL); }
+NOINLINE static void parse_query(void) { WORK(6, 3202034522624059733ULL); }
+NOINLINE static void route_request(void) { WORK(4, 3935559000370003845ULL); }
+NOINLINE static void check_session(void) { WORK(7, 4768777513237032717ULL); }
+NOINLINE static void load_user(void) { WORK(6, 1181783497276652981ULL); }
+NOINLINE static void load_catalog(void) { WORK(9, 2685821657736338717ULL); }
+NOINLINE static void rank_results(void) { WORK(8, 7664345821815920749ULL); }
 NOINLINE static void render_page(int units) { WORK(units, 2862933555777941757ULL); }
-NOINLINE static void compress_body(void) { WORK(30, 3202034522624059733ULL); }
-NOINLINE static void sign_response(void) { WORK(15, 3935559000370003845ULL); }
+NOINLINE static void escape_text(void) { WORK(5, 5495735789038245405ULL); }
+NOINLINE static void compress_body(void) { WORK(10, 8362825453286105221ULL); }
+NOINLINE static void sign_response(void) { WORK(5, 7046029254386353131ULL); }
+NOINLINE static void count_metrics(void) { WORK(2, 6906969069ULL); }
 
 NOINLINE static void write_log(int log, int synchronous, off_t *written) {
     static const char line[] = "GET /catalog 200\n";
@@ -51,10 +67,18 @@ NOINLINE static void write_log(int log, int synchronous, off_t *written) {
 }
 
 NOINLINE static void handle_request(int log, int v2, off_t *written) {
-    parse_request();
+    parse_headers();
+    parse_query();
+    route_request();
+    check_session();
+    load_user();
+    load_catalog();
+    rank_results();
     render_page(v2 ? 40 : 30);
+    escape_text();
     compress_body();
     sign_response();
+    count_metrics();
     write_log(log, v2, written);
 }
 
@@ -71,9 +95,11 @@ int main(int argc, char **argv) {
         return 1;
     }
     off_t written = 0;
-    struct timespec pause = {0, PAUSE_NS};
+    // Requests come at random times: a steady rhythm would beat with that of the sampling.
+    srand((unsigned)getpid());
     while (!end || time(NULL) < end) {
         handle_request(log, v2, &written);
+        struct timespec pause = {0, rand() % PAUSE_NS_MAX};
         clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
     }
     return 0;

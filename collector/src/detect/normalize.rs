@@ -116,22 +116,35 @@ fn weighted_median(rising: &[(f64, f64)], weight: f64) -> f64 {
 
 /// Variance of the logarithm of the median of (ratio, weight) pairs.
 ///
-/// The scatter is the median absolute deviation, 1.4826 times it for normals, enlarged by n/(n-2) since few values lie
-/// close to their own median by construction.
+/// The scatter is the median absolute deviation, 1.4826 times it for normals, enlarged by n/(n-1) since few values lie
+/// close to their own median by construction. It is weighted like the median itself, with n = (Σw)²/Σw² (Kish 1965):
+/// what rare functions do, whose ratios have no say in the median, says nothing of its precision.
 fn median_log_variance(ratios: &[(f64, f64)], median: f64) -> f64 {
-    let count = ratios.len() as f64;
-    let mut deviations: Vec<f64> =
-        ratios.iter().map(|(ratio, _)| (ratio / median).ln().abs()).collect();
-    deviations.sort_by(f64::total_cmp);
-    let scatter = 1.4826 * deviations[deviations.len() / 2] * count / (count - 2.0).max(1.0);
+    let sum = |of: fn(f64) -> f64| ratios.iter().map(|(_, weight)| of(*weight)).sum::<f64>();
+    let (weight, squares) = (sum(|weight| weight), sum(|weight| weight * weight));
+    let count = weight * weight / squares;
+    let deviation = |(ratio, weight): &(f64, f64)| ((ratio / median).ln().abs(), *weight);
+    let scatter = 1.4826 * middle(ratios.iter().map(deviation).collect(), weight) * count
+        / (count - 1.0).max(1.0);
     let sampling = |weight: f64| (1.0 / weight - SPREAD * SPREAD).max(0.0);
-    let mut chance: Vec<f64> = ratios.iter().map(|(_, weight)| sampling(*weight)).collect();
-    chance.sort_by(f64::total_cmp);
+    let chance = |(_, weight): &(f64, f64)| (sampling(*weight), *weight);
     // What chance alone scatters is counted with each ratio; only the rest is common to all.
-    let excess = scatter.mul_add(scatter, -chance[chance.len() / 2]).max(0.0);
+    let chance = middle(ratios.iter().map(chance).collect(), weight);
+    let excess = scatter.mul_add(scatter, -chance).max(0.0);
     let information: f64 =
         ratios.iter().map(|(_, weight)| 1.0 / (excess + sampling(*weight)).max(f64::EPSILON)).sum();
     std::f64::consts::FRAC_PI_2 / information
+}
+
+/// Weighted median of (value, weight) pairs whose weights sum to `weight`.
+fn middle(mut pairs: Vec<(f64, f64)>, weight: f64) -> f64 {
+    pairs.sort_by(|left, right| left.0.total_cmp(&right.0));
+    let mut below = 0.0;
+    let reaches_half = |(_, own): &&(f64, f64)| {
+        below += own;
+        below >= weight / 2.0
+    };
+    pairs.iter().find(reaches_half).map_or(0.0, |(value, _)| *value)
 }
 
 fn arm(used: &[usize], replicates: &[Replicate], counts: &[u64], factor: f64) -> Arm {
@@ -148,6 +161,16 @@ mod tests {
     #[test]
     fn the_median_ignores_the_one_that_changed() {
         assert_eq!(weighted_median(&[(0.9, 1.0), (0.91, 1.0), (1.3, 1.0)], 3.0), 0.91);
+    }
+
+    #[test]
+    fn rare_functions_that_scatter_do_not_blur_a_median_that_large_ones_agree_on() {
+        let agreed = [(0.90, 400.0), (0.91, 400.0), (0.92, 400.0)];
+        let with_rare = [agreed.to_vec(), vec![(0.3, 20.0), (0.5, 20.0), (2.0, 20.0), (4.0, 20.0)]];
+        let variance = median_log_variance(&with_rare.concat(), 0.91);
+        assert!(variance.sqrt() < 0.03, "{variance}");
+        let disagreed = [(0.7, 400.0), (0.91, 400.0), (1.2, 400.0)];
+        assert!(median_log_variance(&disagreed, 0.91).sqrt() > 0.1);
     }
 
     #[test]

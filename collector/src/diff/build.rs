@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use profiler_common::profile::FrameKind;
 
-use super::name::key_of;
+use super::name::{is_interrupt_entry, key_of};
 use super::{
     FunctionCounts, FunctionDiff, FunctionKey, ProfileDiff, Replicate, Replication, STACKS_MAX,
     StackDiff, SyscallCounts, SyscallDiff, is_flow_control,
@@ -79,7 +79,12 @@ impl Counter {
     }
 
     /// Adds the stacks of a window; returns its samples.
+    ///
+    /// A stack is cut where an interrupt begins, so the time counts for the function that was interrupted: interrupts
+    /// hit functions in proportion to their time, and a disk that became busy is no function of this service.
     fn add_stacks(&mut self, side: usize, index: usize, window: &UnitWindow) -> u64 {
+        let interrupts: Vec<bool> =
+            window.profile.frames().iter().map(is_interrupt_entry).collect();
         let functions: Vec<Option<u32>> = window
             .profile
             .frames()
@@ -89,8 +94,8 @@ impl Counter {
         let mut samples = 0u64;
         for (frames, count) in window.profile.stacks() {
             samples = samples.saturating_add(count);
-            let stack: Vec<u32> =
-                frames.iter().filter_map(|frame| functions[*frame as usize]).collect();
+            let own = frames.iter().take_while(|frame| !interrupts[**frame as usize]);
+            let stack: Vec<u32> = own.filter_map(|frame| functions[*frame as usize]).collect();
             if let Some(leaf) = stack.last() {
                 bump(&mut self.functions[*leaf as usize][side].self_samples, index, count);
             }
@@ -206,7 +211,9 @@ mod tests {
                 .split(';')
                 .map(|name| {
                     let mut frame = Frame::marker(name);
-                    if !name.starts_with('[') {
+                    if name.starts_with("asm_") {
+                        frame.kind = FrameKind::Kernel;
+                    } else if !name.starts_with('[') {
                         frame.kind = FrameKind::Native;
                     }
                     frame
@@ -243,6 +250,16 @@ mod tests {
         let diff = ProfileDiff::new(&[window("a", 0, &[("[truncated];f", 3), ("[idle]", 2)])], &[]);
         assert_eq!(diff.functions.len(), 1);
         assert_eq!(diff.baseline_samples(), 5);
+    }
+
+    #[test]
+    fn an_interrupt_counts_for_the_function_it_hits_and_a_page_fault_for_itself() {
+        let stacks =
+            [("main;f;asm_sysvec_apic_timer_interrupt;irq", 3), ("f;asm_exc_page_fault", 2)];
+        let diff = ProfileDiff::new(&[window("a", 0, &stacks)], &[]);
+        assert_eq!(function(&diff, "f").baseline.self_samples, [3]);
+        assert_eq!(function(&diff, "irq").baseline.total_samples, [0]);
+        assert_eq!(function(&diff, "asm_exc_page_fault").baseline.self_samples, [2]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Makes the name of a function comparable between builds.
 
-use profiler_common::profile::Frame;
+use profiler_common::profile::{Frame, FrameKind};
 
 use super::FunctionKey;
 
@@ -15,6 +15,20 @@ const CLONE_SUFFIXES: [&str; 8] =
 /// The key of a frame.
 pub(super) fn key_of(frame: &Frame) -> FunctionKey {
     FunctionKey { module: frame.module.clone(), function: stable_name(&frame.function).to_owned() }
+}
+
+/// Whether the kernel enters a device, timer or inter-processor interrupt here. What follows is not the work of the
+/// service that it happened to hit. Page faults are exceptions, not interrupts: they are the service's own.
+pub(super) fn is_interrupt_entry(frame: &Frame) -> bool {
+    frame.kind == FrameKind::Kernel
+        && (frame.function.starts_with("asm_sysvec_")
+            || matches!(
+                frame.function.as_str(),
+                "asm_common_interrupt"
+                    | "asm_spurious_interrupt"
+                    | "el0_interrupt"
+                    | "el1_interrupt"
+            ))
 }
 
 /// The name without hash, clone suffix and offset.
