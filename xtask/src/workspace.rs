@@ -23,9 +23,18 @@ pub(crate) fn target() -> PathBuf {
 }
 
 /// Starts a cargo command line in the root of the checkout.
+///
+/// It sees nothing of the cargo that runs this program: what that one says of this package makes build scripts of
+/// dependencies run again, and half of the workspace with them.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root()).args(arguments);
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
     command
 }
 
