@@ -189,16 +189,17 @@ pub fn decide(diff: &ProfileDiff, verdicts: &[Verdict], policy: &GatePolicy) -> 
     let candidate = side(&diff.candidate, diff.candidate_samples());
     let regressions: Vec<String> =
         verdicts.iter().filter(|verdict| verdict.is_regression()).map(describe).collect();
-    let mut missing = missing_data(diff.replication, [baseline, candidate], policy);
+    let missing = missing_data(diff.replication, [baseline, candidate], policy);
     let (mde_share, mut unbounded) = unbounded_growth(verdicts, policy);
     unbounded.extend(unjudged(diff, verdicts, policy));
-    if missing.is_empty() {
-        missing.extend(unbounded.into_iter().take(REASONS_MAX));
-    }
-    let (verdict, reasons) = if !regressions.is_empty() {
-        (GateVerdict::Regression, regressions)
-    } else if !missing.is_empty() {
+    let (verdict, reasons) = if !missing.is_empty() {
+        // Too little to stop a rollout on. What was found so far stands among the findings.
         (GateVerdict::Inconclusive, missing)
+    } else if !regressions.is_empty() {
+        (GateVerdict::Regression, regressions)
+    } else if !unbounded.is_empty() {
+        unbounded.truncate(REASONS_MAX);
+        (GateVerdict::Inconclusive, unbounded)
     } else {
         let reason = format!(
             "no regression, and growth above {:.2} % of the service's CPU in a function that matters is excluded",

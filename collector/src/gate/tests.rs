@@ -145,6 +145,21 @@ fn too_few_samples_exit_4_and_say_what_is_missing() {
 }
 
 #[test]
+fn a_new_syscall_in_a_few_samples_does_not_stop_a_rollout_yet() {
+    let (_folder, store) = open();
+    for window in 0..8 {
+        for (host, version, functions, syncs) in
+            [("a", "1", &V1, 0), ("bb", "1", &V1, 0), ("ccc", "2", &V2, 60), ("dddd", "2", &V2, 60)]
+        {
+            write(&store, (host, version), window, (functions, 200), syncs);
+        }
+    }
+    let answer = ask(&store, &[("version", "1")], &[("version", "2")]);
+    assert_eq!(answer.exit_code, 4, "{answer:?}");
+    assert!(!answer.findings.is_empty(), "{answer:?}");
+}
+
+#[test]
 fn a_version_that_was_never_seen_exits_1_and_is_named() {
     let (_folder, store) = filled(1);
     let answer = ask(&store, &[("version", "1")], &[("version", "9")]);
