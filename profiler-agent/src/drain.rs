@@ -264,7 +264,7 @@ mod tests {
             comm: *b"worker\0\0\0\0\0\0\0\0\0\0",
             kernel_frames: kernel.len() as u16,
             user_frames: user.len() as u16,
-            walk_end: WalkEnd::Stopped as u32,
+            walk_end: WalkEnd::Root as u32,
         }
         .to_record(kernel, user)
     }

@@ -103,7 +103,7 @@ mod tests {
                 cgroup_id: 0,
                 kernel: kernel.clone().into(),
                 user: user.clone().into(),
-                walk_end: WalkEnd::Stopped,
+                walk_end: WalkEnd::Root,
                 count,
             };
             let located = locate(&sample, &ProcessTable::new(TableOptions::default()));

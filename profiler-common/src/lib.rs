@@ -3,6 +3,7 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 
 pub mod abi;
+pub mod unwind;
 #[cfg(feature = "std")]
 pub mod profile;
 #[cfg(feature = "std")]

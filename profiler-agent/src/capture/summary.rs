@@ -10,7 +10,7 @@ use profiler_common::profile::{Frame, FrameKind, LatencyHistogram};
 use serde::Serialize;
 
 use super::form::Captured;
-use crate::symbolize::TRUNCATED;
+use crate::symbolize::TRUNCATED_PREFIX;
 
 /// Busiest functions that are named.
 const FUNCTIONS_SHOWN: usize = 5;
@@ -59,7 +59,7 @@ impl Summary {
     #[must_use]
     pub fn of(captured: &Captured, file: &Path) -> Self {
         let is_truncated = |frames: &[&Frame]| {
-            frames.iter().any(|f| f.kind == FrameKind::Marker && f.function == TRUNCATED)
+            frames.iter().any(|f| f.kind == FrameKind::Marker && f.function.starts_with(TRUNCATED_PREFIX))
         };
         let truncated = captured.stacks().filter(|(_, frames, _)| is_truncated(frames));
         Self {

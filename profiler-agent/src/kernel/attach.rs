@@ -9,7 +9,7 @@ use aya::programs::{PerfEvent, ProgramError, RawTracePoint};
 use aya::{Ebpf, EbpfError, EbpfLoader, Pod};
 use profiler_common::abi::latency::LatencySlot;
 use profiler_common::abi::settings::Settings;
-use profiler_common::abi::{self, USER_FRAMES_MAX, maps, programs};
+use profiler_common::abi::{self, FRAME_POINTER_FRAMES_MAX, maps, programs};
 
 use super::{LoadError, LoadOptions, btf, log, support};
 
@@ -85,7 +85,7 @@ fn settings(options: &LoadOptions, slots_per_cpu: usize) -> SettingsBytes {
     let mut settings = Settings {
         scope: options.scope as u32,
         latency_slots_per_cpu: slots_per_cpu as u32,
-        stack_frames_max: support::stack_frames_max().min(USER_FRAMES_MAX as u32),
+        stack_frames_max: support::stack_frames_max().min(FRAME_POINTER_FRAMES_MAX as u32),
         ..Settings::default()
     };
     btf::fill_offsets(&mut settings);

@@ -24,11 +24,11 @@ use kernel::KernelNames;
 use native::NativeNames;
 use perf_map::PerfMaps;
 
-/// Stands at the root of a stack that is deeper than the limit of the walk.
+/// Stands at the root of a stack of which the wire format takes only the frames nearest the leaf.
 pub const TRUNCATED: &str = "[truncated]";
 
-/// Stands for a user stack that could not be read.
-pub const UNREADABLE: &str = "[unreadable]";
+/// What the markers of all stacks that are not whole begin with.
+pub const TRUNCATED_PREFIX: &str = "[truncated";
 
 /// Stands for addresses that lie in no mapping of the process.
 pub const UNMAPPED: &str = "[unmapped]";
@@ -82,13 +82,7 @@ impl Symbolizer {
     /// At most [`STACK_FRAMES_MAX`] frames; of a longer stack those nearest the root are dropped and it is marked.
     pub fn name(&mut self, sample: &LocatedSample) -> Vec<Frame> {
         let mut frames = Vec::with_capacity(sample.user.len() + sample.kernel.len() + 8);
-        let root = match sample.walk_end {
-            WalkEnd::Truncated => Some(TRUNCATED),
-            WalkEnd::Unreadable => Some(UNREADABLE),
-            WalkEnd::Stopped if sample.user.is_empty() => Some(UNREADABLE),
-            WalkEnd::Stopped | WalkEnd::NoUserStack => None,
-        };
-        frames.extend(root.map(Frame::marker));
+        frames.extend(root_marker(sample.walk_end));
         for located in sample.user.iter().rev() {
             self.add_user(sample.process, located, &mut frames);
         }
@@ -154,6 +148,14 @@ impl Symbolizer {
         }
         self.cache.insert(key, Arc::new([frame.clone()]));
         frames.push(frame);
+    }
+}
+
+/// Stands at the root of a stack that is not whole, so that it never merges with one that is.
+fn root_marker(walk_end: WalkEnd) -> Option<Frame> {
+    match walk_end {
+        WalkEnd::Root | WalkEnd::NoUserStack => None,
+        end => Some(Frame::marker(&format!("{TRUNCATED_PREFIX}: {}]", end.name()))),
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod event;
 pub mod latency;
 pub mod outcome;
+pub mod row;
 pub mod sample;
 pub mod settings;
 
@@ -29,6 +30,18 @@ pub mod maps {
     pub const CALL_STARTS: &str = "CALL_STARTS";
     /// Hash of packed start times for those that found their slot taken.
     pub const CALL_STARTS_OVERFLOW: &str = "CALL_STARTS_OVERFLOW";
+    /// Hash from tgid to [`Space`](super::row::Space).
+    pub const SPACES: &str = "SPACES";
+    /// Memory-mapped arena of [`MappingRow`](super::row::MappingRow).
+    pub const MAPPINGS: &str = "MAPPINGS";
+    /// Memory-mapped arena of [`Page`](super::row::Page).
+    pub const PAGES: &str = "PAGES";
+    /// Memory-mapped arena of [`Rule`](super::row::Rule).
+    pub const RULES: &str = "RULES";
+    /// Array of chunks; each is an array with one memory-mapped arena of rows.
+    pub const CHUNKS: &str = "CHUNKS";
+    /// Program array of the programs that a walk goes on in.
+    pub const WALKS: &str = "WALKS";
 }
 
 /// Name of the read-only [`Settings`](settings::Settings) in the object.
@@ -38,6 +51,8 @@ pub const SETTINGS: &str = "SETTINGS";
 pub mod programs {
     /// One on-CPU sample; perf event.
     pub const SAMPLE: &str = "sample";
+    /// Goes on with the walk of a sample whose stack is deep; perf event, called by [`SAMPLE`].
+    pub const WALK_ON: &str = "walk_on";
     /// Raw tracepoint `sched_process_exec`.
     pub const PROCESS_EXEC: &str = "process_exec";
     /// Raw tracepoint `sched_process_exit`.
@@ -51,7 +66,7 @@ pub mod programs {
 }
 
 /// Bytes of the sample ring. 4 MiB hold about 6,000 samples of 80 frames: more than 4 s of a 16-CPU host at 99 Hz,
-/// while the agent drains ten times a second.
+/// while the agent drains ten times a second. Of the deepest stacks it holds about 650.
 pub const SAMPLES_RING_BYTES: u32 = 4 << 20;
 
 /// Bytes of the event ring: 48 bytes an event with its ring header, so 5,461 of them between two drains.
@@ -61,7 +76,10 @@ pub const EVENTS_RING_BYTES: u32 = 256 << 10;
 pub const KERNEL_FRAMES_MAX: usize = 127;
 
 /// Most user frames of a sample.
-pub const USER_FRAMES_MAX: usize = 127;
+pub const USER_FRAMES_MAX: usize = 768;
+
+/// Most user frames that the kernel's own walk by frame pointers gives (`kernel.perf_event_max_stack`).
+pub const FRAME_POINTER_FRAMES_MAX: usize = 127;
 
 /// Slots of `CALL_STARTS`: one for each value of the low 16 bits of a tid.
 pub const CALL_STARTS: u32 = 1 << 16;

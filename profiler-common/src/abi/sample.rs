@@ -92,30 +92,63 @@ pub const SAMPLE_BYTES_MAX: usize =
 
 const _: () = assert!(SAMPLE_HEADER_BYTES == 56);
 
-/// How the walk over the user stack ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u32)]
-pub enum WalkEnd {
-    /// The walk stopped by itself: at the root, or where the chain of frame pointers broke.
-    Stopped = 0,
-    /// The stack is deeper than the limit; the frames nearest the root are missing.
-    Truncated = 1,
-    /// The thread has no user stack (a kernel thread).
-    NoUserStack = 2,
-    /// The user stack could not be read.
-    Unreadable = 3,
-}
+/// Declares the ends with name and sentence, so that no place can forget one.
+macro_rules! walk_ends {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $index:literal, $name:literal;)+) => {
+        /// How the walk over the user stack ended.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u32)]
+        pub enum WalkEnd { $($(#[doc = $doc])+ $variant = $index,)+ }
 
-impl TryFrom<u32> for WalkEnd {
-    type Error = u32;
+        impl WalkEnd {
+            /// All ends, in the order of their indices.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
 
-    fn try_from(value: u32) -> Result<Self, u32> {
-        match value {
-            0 => Ok(Self::Stopped),
-            1 => Ok(Self::Truncated),
-            2 => Ok(Self::NoUserStack),
-            3 => Ok(Self::Unreadable),
-            unknown => Err(unknown),
+            /// Name in metrics, tables and markers.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// One sentence for tables and documentation.
+            #[must_use]
+            pub const fn sentence(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc,)+),)+ }
+            }
         }
-    }
+
+        impl TryFrom<u32> for WalkEnd {
+            type Error = u32;
+
+            fn try_from(value: u32) -> Result<Self, u32> {
+                match value { $($index => Ok(Self::$variant),)+ unknown => Err(unknown) }
+            }
+        }
+    };
 }
+
+walk_ends! {
+    /// The stack is whole: it reached the entry of its program or thread.
+    Root = 0, "whole";
+    /// The stack is deeper than the limit; the frames nearest the root are missing.
+    Truncated = 1, "too deep";
+    /// The thread has no user stack: a kernel thread, or one that is nearly gone.
+    NoUserStack = 2, "no user stack";
+    /// The memory of the stack could not be read.
+    Unreadable = 3, "unreadable";
+    /// The process had no tables yet; its frame pointers were followed as far as they led.
+    NoTables = 4, "no tables yet";
+    /// An address lies in no mapping that the tables know.
+    Unmapped = 5, "unmapped";
+    /// The code has no table, and its frame pointer leads nowhere.
+    FramePointerLost = 6, "frame pointer lost";
+    /// The table has a rule that the walk cannot follow.
+    UnsupportedRule = 7, "unsupported rule";
+    /// The rule does not lead up the stack.
+    Stuck = 8, "stuck";
+    /// The program is a 32-bit one; its frame pointers were followed as far as they led.
+    Compat32 = 9, "32-bit";
+}
+
+/// Number of ends.
+pub const WALK_ENDS: usize = WalkEnd::ALL.len();

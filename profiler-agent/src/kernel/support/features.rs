@@ -5,7 +5,7 @@ use std::path::Path;
 use aya::maps::MapType;
 use aya::programs::ProgramType;
 use aya::sys::{is_map_supported, is_program_supported};
-use profiler_common::abi::USER_FRAMES_MAX;
+use profiler_common::abi::FRAME_POINTER_FRAMES_MAX;
 use profiler_common::abi::settings::Settings;
 
 use super::{Item, read_setting};
@@ -117,13 +117,13 @@ fn types() -> Item {
 fn stack_depth() -> Item {
     let frames = stack_frames_max();
     let detail = format!("kernel.perf_event_max_stack={frames}");
-    if frames as usize >= USER_FRAMES_MAX {
+    if frames as usize >= FRAME_POINTER_FRAMES_MAX {
         return Item::ok("stack depth", detail);
     }
     Item::degraded(
         "stack depth",
         detail,
-        "frames near the root of deep stacks; they hang under [truncated]",
+        "kernel frames of deep stacks, and frames near the root of processes that have no unwind tables yet",
         "`sysctl kernel.perf_event_max_stack=127`",
     )
 }
