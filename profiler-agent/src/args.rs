@@ -100,6 +100,7 @@ exit code 0. Metrics: http://127.0.0.1:7172/metrics";
 const CAPTURE_EXAMPLES: &str = "\
 Examples:
   flamewatch-agent capture --all --seconds 5 -o host.svg
+  flamewatch-agent capture --all --quality
   flamewatch-agent capture -p 1234 -p 1235 --syscalls -o service.html
   flamewatch-agent capture --cgroup /sys/fs/cgroup/web.slice -o web.pb.gz
   flamewatch-agent capture -o build.speedscope.json -- make -j8
@@ -199,6 +200,9 @@ pub struct CaptureArguments {
     /// Also measure syscalls and print a table of their latencies
     #[arg(long, env = "FLAMEWATCH_CAPTURE_SYSCALLS")]
     pub syscalls: bool,
+    /// Also print of each binary how many of its stacks are whole, and why the others are not
+    #[arg(long, env = "FLAMEWATCH_CAPTURE_QUALITY")]
+    pub quality: bool,
     /// File to write; its ending chooses the form: .svg .html .folded .pb.gz .speedscope.json
     #[arg(
         short = 'o',
@@ -208,7 +212,7 @@ pub struct CaptureArguments {
         default_value = "flamewatch.svg"
     )]
     pub out: PathBuf,
-    /// How the summary and the table of syscalls are printed
+    /// How the summary and the tables are printed; as JSON it always holds the quality of the stacks
     #[arg(long, value_name = "FORM", env = "FLAMEWATCH_CAPTURE_OUTPUT", default_value = "table")]
     pub output: OutputForm,
     /// Log what the kernel program says; slow, for finding faults

@@ -4,7 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use profiler_common::profile::{Frame, LatencyHistogram, Profile};
+use profiler_common::abi::sample::WalkEnd;
+use profiler_common::profile::{Frame, LatencyHistogram, Profile, Quality};
 
 use crate::latency::SyscallWindow;
 use crate::process::Identity;
@@ -29,6 +30,8 @@ pub struct ServiceWindow {
     pub period_ns: u64,
     /// On-CPU samples.
     pub profile: Profile,
+    /// How the walks over the user stacks of these samples ended.
+    pub walks: Quality,
     /// Syscalls, sorted by name; a name stands twice only when it both waits and does not.
     pub syscalls: Vec<ServiceSyscall>,
 }
@@ -57,6 +60,7 @@ pub struct Folder {
 #[derive(Debug, Default)]
 struct Gathered {
     stacks: BTreeMap<Box<[Frame]>, u64>,
+    walks: Quality,
     syscalls: BTreeMap<(String, bool), Calls>,
 }
 
@@ -74,9 +78,10 @@ impl Folder {
         Self { period_ns, services: BTreeMap::new() }
     }
 
-    /// Adds `count` samples of a stack given root first.
-    pub fn add_stack(&mut self, identity: &Identity, frames: &[Frame], count: u64) {
-        let stacks = &mut self.service(identity).stacks;
+    /// Adds `count` samples of a stack given root first; the walk over its user part ended with `end`.
+    pub fn add_stack(&mut self, identity: &Identity, frames: &[Frame], end: WalkEnd, count: u64) {
+        let Gathered { stacks, walks, .. } = self.service(identity);
+        walks.add(end.name(), count);
         if let Some(known) = stacks.get_mut(frames) {
             *known = known.saturating_add(count);
         } else {
@@ -132,7 +137,7 @@ impl Gathered {
                 errors: errors.into_iter().collect(),
             })
             .collect();
-        ServiceWindow { identity, period_ns, profile, syscalls }
+        ServiceWindow { identity, period_ns, profile, walks: self.walks, syscalls }
     }
 }
 
@@ -146,14 +151,24 @@ mod tests {
     /// One call of the folder; small numbers so that equal services, stacks and syscalls meet.
     #[derive(Debug, Clone)]
     enum Add {
-        Stack { service: u8, frames: Vec<u8>, count: u64 },
+        Stack { service: u8, frames: Vec<u8>, end: WalkEnd, count: u64 },
         Syscall { service: u8, name: u8, bucket: u32, errno: u32 },
     }
 
     fn add() -> impl Strategy<Value = Add> {
         prop_oneof![
-            (0u8..3, proptest::collection::vec(0u8..3, 0..3), 1u64..9)
-                .prop_map(|(service, frames, count)| Add::Stack { service, frames, count }),
+            (
+                0u8..3,
+                proptest::collection::vec(0u8..3, 0..3),
+                proptest::sample::select(WalkEnd::ALL),
+                1u64..9
+            )
+                .prop_map(|(service, frames, end, count)| Add::Stack {
+                    service,
+                    frames,
+                    end,
+                    count
+                }),
             (0u8..3, 0u8..4, 0u32..4, 0u32..3).prop_map(|(service, name, bucket, errno)| {
                 Add::Syscall { service, name, bucket, errno }
             }),
@@ -169,10 +184,10 @@ mod tests {
         let mut folder = Folder::new(1000);
         for add in adds {
             match add {
-                Add::Stack { service, frames, count } => {
+                Add::Stack { service, frames, end, count } => {
                     let frames: Vec<_> =
                         frames.iter().map(|frame| Frame::marker(&frame.to_string())).collect();
-                    folder.add_stack(&identity(*service), &frames, *count);
+                    folder.add_stack(&identity(*service), &frames, *end, *count);
                 }
                 Add::Syscall { service, name, bucket, errno } => {
                     folder.add_syscall(&identity(*service), syscall(*name, *bucket, *errno));
@@ -198,9 +213,9 @@ mod tests {
     /// Everything in a window, with the order in which it stands there.
     fn content(window: &Window) -> String {
         let services = window.services.iter().map(|service| {
-            let ServiceWindow { identity, period_ns, profile, syscalls } = service;
+            let ServiceWindow { identity, period_ns, profile, walks, syscalls } = service;
             let stacks: Vec<_> = profile.named_stacks().collect();
-            format!("{identity:?} {period_ns} {stacks:?} {syscalls:?}\n")
+            format!("{identity:?} {period_ns} {stacks:?} {walks:?} {syscalls:?}\n")
         });
         services.collect()
     }
@@ -233,6 +248,16 @@ mod tests {
                 .prop_flat_map(|adds| (Just(adds.clone()), Just(adds).prop_shuffle()))
         ) {
             prop_assert_eq!(content(&folded(&adds)), content(&folded(&shuffled)));
+        }
+
+        #[test]
+        fn the_walks_of_a_service_are_those_of_its_samples(
+            adds in proptest::collection::vec(add(), 0..30)
+        ) {
+            for service in folded(&adds).services {
+                let walked: u64 = service.walks.ends().map(|(_, samples)| samples).sum();
+                prop_assert_eq!(walked, service.profile.total());
+            }
         }
 
         #[test]

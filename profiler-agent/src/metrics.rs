@@ -7,6 +7,8 @@ use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use profiler_common::abi::outcome::{Class, Outcome};
+use profiler_common::abi::sample::WalkEnd;
+use profiler_common::profile::Quality;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -25,6 +27,7 @@ use crate::ship::{SharedOutbox, reason};
 pub struct Metrics {
     outcomes: Family<Vec<(String, String)>, Counter>,
     frames: Family<Vec<(String, String)>, Counter>,
+    stacks: Family<Vec<(String, String)>, Counter>,
     /// Time between the end of a window and its lying in the spool, in seconds.
     pub window_work: Histogram,
     /// Length of the windows, in seconds.
@@ -42,11 +45,16 @@ impl Metrics {
         let metrics = Self {
             outcomes: Family::default(),
             frames: Family::default(),
+            stacks: Family::default(),
             window_work: Histogram::new([0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0]),
             window_length: Histogram::new([1.0, 5.0, 9.0, 10.5, 12.0, 20.0, 60.0, 300.0]),
             frequency: Gauge::default(),
             attach_failures: Counter::default(),
         };
+        // Ends that never come stand at zero, so that an alert on one can be written before it does.
+        for end in WalkEnd::ALL {
+            metrics.add_walks(end.name(), 0);
+        }
         let agent = registry.sub_registry_with_prefix("flamewatch_agent");
         agent.register(
             "kernel_outcomes",
@@ -57,6 +65,11 @@ impl Metrics {
             "frames",
             "Unique frames of each window by whether they got a name",
             metrics.frames.clone(),
+        );
+        agent.register(
+            "stacks",
+            "Samples by how the walk over their user stack ended",
+            metrics.stacks.clone(),
         );
         agent.register(
             "window_work_seconds",
@@ -92,6 +105,16 @@ impl Metrics {
             let label = vec![("naming".to_owned(), naming.to_owned())];
             self.frames.get_or_create(&label).inc_by(frames);
         }
+    }
+
+    /// Counts the samples of a window by how the walk over their user stack ended.
+    pub fn add_quality(&self, walks: &Quality) {
+        walks.ends().for_each(|(end, samples)| self.add_walks(end, samples));
+    }
+
+    fn add_walks(&self, end: &str, samples: u64) {
+        let label = vec![("end".to_owned(), end.to_owned())];
+        self.stacks.get_or_create(&label).inc_by(samples);
     }
 }
 

@@ -154,7 +154,7 @@ impl Sampler {
 pub fn name(window: LocatedWindow, symbolizer: &mut Symbolizer) -> Window {
     let mut folder = Folder::new(window.period_ns);
     for (identity, sample) in &window.stacks {
-        folder.add_stack(identity, &symbolizer.name(sample), sample.count);
+        folder.add_stack(identity, &symbolizer.name(sample), sample.walk_end, sample.count);
     }
     for (identity, syscall) in window.syscalls {
         folder.add_syscall(&identity, syscall);
@@ -389,6 +389,7 @@ impl Naming {
             let window = name(window, &mut symbolizer);
             let (named, unnamed) = count_frames(&window);
             self.metrics.add_frames(named, unnamed);
+            window.services.iter().for_each(|service| self.metrics.add_quality(&service.walks));
             {
                 let mut outbox = self.outbox.lock();
                 outbox.accounting_mut().drain(taken);

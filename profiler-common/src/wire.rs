@@ -34,3 +34,6 @@ pub const DICTIONARY_ENTRIES_MAX: usize = 1 << 20;
 
 /// Most services in one batch.
 pub const SERVICES_MAX: usize = 1 << 16;
+
+/// Most ways in which a walk may end in one service: ten are known, and newer agents may add some.
+pub const WALK_ENDS_MAX: usize = 32;

@@ -168,7 +168,8 @@ fn folder_of(path: &Path) -> &Path {
 pub(super) mod tests {
     use super::*;
     use crate::process::Identity;
-    use profiler_common::profile::{FrameKind, Profile};
+    use profiler_common::abi::sample::WalkEnd;
+    use profiler_common::profile::{FrameKind, Profile, Quality};
 
     pub(crate) fn frame(kind: FrameKind, function: &str, module: &str, line: u32) -> Frame {
         let file = if line > 0 { "main.c" } else { "" };
@@ -197,8 +198,10 @@ pub(super) mod tests {
             unit: "host".to_owned(),
             labels: Vec::new(),
         };
+        let mut walks = Quality::default();
+        walks.add(WalkEnd::Root.name(), 5);
         let service =
-            ServiceWindow { identity, period_ns: 10_000_000, profile, syscalls: Vec::new() };
+            ServiceWindow { identity, period_ns: 10_000_000, profile, walks, syscalls: Vec::new() };
         Captured {
             window: Window {
                 start_unix_ns: 1_000_000_000,

@@ -9,6 +9,7 @@ pub mod summary;
 mod folded;
 mod html;
 mod pprof;
+mod quality;
 mod speedscope;
 mod svg;
 
@@ -266,6 +267,10 @@ fn print(arguments: &CaptureArguments, summary: &Summary) -> anyhow::Result<()> 
         OutputForm::Table => {
             let mut text = Vec::new();
             summary.write_text(&mut text)?;
+            if arguments.quality {
+                writeln!(text)?;
+                summary.write_quality(&mut text)?;
+            }
             if arguments.syscalls {
                 writeln!(text)?;
                 summary.write_syscalls(&mut text)?;

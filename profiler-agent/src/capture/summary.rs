@@ -10,6 +10,7 @@ use profiler_common::profile::{Frame, FrameKind, LatencyHistogram};
 use serde::Serialize;
 
 use super::form::Captured;
+use super::quality::{self, BinaryQuality};
 use crate::symbolize::TRUNCATED_PREFIX;
 
 /// Busiest functions that are named.
@@ -26,6 +27,7 @@ pub struct Summary {
     seconds: f64,
     frequency_hz: u32,
     functions: Vec<BusyFunction>,
+    quality: Vec<BinaryQuality>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     syscalls: Vec<SyscallRow>,
 }
@@ -59,7 +61,9 @@ impl Summary {
     #[must_use]
     pub fn of(captured: &Captured, file: &Path) -> Self {
         let is_truncated = |frames: &[&Frame]| {
-            frames.iter().any(|f| f.kind == FrameKind::Marker && f.function.starts_with(TRUNCATED_PREFIX))
+            frames
+                .iter()
+                .any(|f| f.kind == FrameKind::Marker && f.function.starts_with(TRUNCATED_PREFIX))
         };
         let truncated = captured.stacks().filter(|(_, frames, _)| is_truncated(frames));
         Self {
@@ -71,6 +75,7 @@ impl Summary {
             seconds: captured.seconds(),
             frequency_hz: captured.frequency_hz,
             functions: busiest(captured),
+            quality: quality::binaries(captured),
             syscalls: syscalls(captured),
         }
     }
@@ -120,6 +125,15 @@ impl Summary {
         }
         align_right(&mut table, 0..2);
         writeln!(out, "{table}")
+    }
+
+    /// Writes of each binary how many of its stacks are whole, and why the others are not.
+    ///
+    /// # Errors
+    ///
+    /// When `out` fails.
+    pub fn write_quality(&self, out: &mut dyn Write) -> io::Result<()> {
+        quality::write(&self.quality, out)
     }
 
     /// Writes the table of syscalls, the most expensive first.
@@ -204,13 +218,15 @@ fn syscalls(captured: &Captured) -> Vec<SyscallRow> {
     rows
 }
 
-fn table<const N: usize>(head: [&str; N]) -> Table {
+pub(super) fn table(head: impl IntoIterator<Item = impl Into<comfy_table::Cell>>) -> Table {
     let mut table = Table::new();
-    table.load_style(NOTHING).set_header(head);
+    table
+        .load_style(NOTHING)
+        .set_header(head.into_iter().map(Into::into).collect::<Vec<comfy_table::Cell>>());
     table
 }
 
-fn align_right(table: &mut Table, columns: std::ops::Range<usize>) {
+pub(super) fn align_right(table: &mut Table, columns: std::ops::Range<usize>) {
     for column in columns {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);

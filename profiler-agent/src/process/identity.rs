@@ -134,7 +134,7 @@ fn labels(facts: &Facts) -> Vec<(String, String)> {
     [
         ("container", &placement.container),
         ("environment", &telemetry.environment),
-        ("executable", executable),
+        (Identity::EXECUTABLE, executable),
         ("pod", if telemetry.pod.is_some() { &telemetry.pod } else { &placement.pod }),
         ("systemd_unit", &placement.systemd_unit),
     ]

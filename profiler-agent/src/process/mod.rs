@@ -64,6 +64,11 @@ pub struct Identity {
     pub labels: Vec<(String, String)>,
 }
 
+impl Identity {
+    /// Key of the label that names the file of the program, without its folder.
+    pub const EXECUTABLE: &str = "executable";
+}
+
 /// What holds for every process of this host.
 #[derive(Debug, Clone, Default)]
 pub struct TableOptions {

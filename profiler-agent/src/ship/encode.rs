@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use indexmap::{IndexMap, IndexSet};
-use profiler_common::profile::{Frame, FrameKind};
+use profiler_common::profile::{Frame, FrameKind, Quality};
 use profiler_common::wire::{
     BATCH_BYTES_MAX, DICTIONARY_ENTRIES_MAX, PROTOCOL_VERSION, SERVICES_MAX, STACK_FRAMES_MAX,
     STRING_BYTES_MAX, v1,
@@ -98,6 +98,29 @@ impl<'w> Part<'w> {
     fn samples(&self) -> u64 {
         self.stacks().map(|(_, count)| count).sum()
     }
+
+    /// The walks of these samples. Which end belongs to which stack is not known here, but for a whole service: of one
+    /// that is split each part gets as many as it has samples, and all parts together have each once.
+    fn walks(&self) -> Vec<v1::WalkEndCount> {
+        let before = self.service.profile.stacks().take(self.stacks.start);
+        let from = before.fold(0_u64, |sum, (_, count)| sum.saturating_add(count));
+        overlap(&self.service.walks, from, from.saturating_add(self.samples()))
+    }
+}
+
+/// What lies between two samples when all walks are laid in a row, end by end.
+fn overlap(walks: &Quality, from: u64, to: u64) -> Vec<v1::WalkEndCount> {
+    let mut begin = 0_u64;
+    let mut found = Vec::new();
+    for (end, samples) in walks.ends() {
+        let stop = begin.saturating_add(samples);
+        let samples = stop.min(to).saturating_sub(begin.max(from));
+        if samples > 0 {
+            found.push(v1::WalkEndCount { end: end.to_owned(), samples });
+        }
+        begin = stop;
+    }
+    found
 }
 
 /// Splits the parts of a batch in two; `None` when there is nothing left to split.
@@ -171,7 +194,7 @@ impl<'w> Builder<'w> {
     }
 
     fn service(&mut self, part: &Part<'w>) -> v1::ServiceProfile {
-        let ServiceWindow { identity, period_ns, profile, syscalls } = part.service;
+        let ServiceWindow { identity, period_ns, profile, walks: _, syscalls } = part.service;
         let (mut stacks, mut counts) = (Vec::new(), Vec::new());
         for (stack, count) in part.stacks() {
             let cut = stack.len().saturating_sub(STACK_FRAMES_MAX);
@@ -196,6 +219,7 @@ impl<'w> Builder<'w> {
             stacks,
             counts,
             syscalls: busiest(syscalls).into_iter().map(|syscall| self.syscall(syscall)).collect(),
+            walks: part.walks(),
         }
     }
 
@@ -288,12 +312,16 @@ fn index_of(index: usize) -> u32 {
 mod tests {
     use super::*;
     use crate::process::Identity;
+    use profiler_common::abi::sample::WalkEnd;
     use profiler_common::profile::{LatencyHistogram, Profile};
 
     fn service(name: &str, stacks: &[(Vec<Frame>, u64)]) -> ServiceWindow {
         let mut profile = Profile::default();
+        let mut walks = Quality::default();
         for (frames, count) in stacks {
             profile.add(frames, *count);
+            walks.add(WalkEnd::Root.name(), count / 2);
+            walks.add(WalkEnd::Truncated.name(), count - count / 2);
         }
         let mut histogram = LatencyHistogram::default();
         histogram.add(3, 2);
@@ -306,6 +334,7 @@ mod tests {
             },
             period_ns: 1,
             profile,
+            walks,
             syscalls: vec![ServiceSyscall {
                 name: "fsync".to_owned(),
                 waiting: false,
@@ -365,10 +394,30 @@ mod tests {
             encoded.batches.iter().flat_map(|(b, _)| &b.services).map(|s| s.syscalls.len()).sum()
         };
         assert_eq!((syscalls(&one), syscalls(&many)), (2, 2));
+        assert_eq!(walks(&many.batches), walks(&one.batches));
+        assert_eq!(walks(&one.batches), {
+            let mut all = Quality::default();
+            whole.services.iter().for_each(|service| all.merge(&service.walks));
+            all
+        });
         for (batch, samples) in &many.batches {
             assert!(batch.encoded_len() <= 1_000);
             assert_eq!(*samples, batch.services.iter().flat_map(|s| &s.counts).sum::<u64>());
+            for service in &batch.services {
+                let walked: u64 = service.walks.iter().map(|walk| walk.samples).sum();
+                assert_eq!(walked, service.counts.iter().sum::<u64>());
+            }
         }
+    }
+
+    /// How the walks of all batches ended.
+    fn walks(batches: &[(v1::Batch, u64)]) -> Quality {
+        let mut read = Quality::default();
+        let services = batches.iter().flat_map(|(batch, _)| &batch.services);
+        for walk in services.flat_map(|service| &service.walks) {
+            read.add(&walk.end, walk.samples);
+        }
+        read
     }
 
     #[test]

@@ -3,10 +3,12 @@
 mod folded;
 mod frame;
 mod latency;
+mod quality;
 
 pub use folded::{FoldedError, parse_folded, write_folded};
 pub use frame::{Frame, FrameKind};
 pub use latency::LatencyHistogram;
+pub use quality::Quality;
 
 use indexmap::{IndexMap, IndexSet};
 

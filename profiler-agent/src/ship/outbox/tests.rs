@@ -3,7 +3,7 @@
 use super::*;
 use crate::fold::ServiceWindow;
 use crate::process::Identity;
-use profiler_common::profile::{Frame, Profile};
+use profiler_common::profile::{Frame, Profile, Quality};
 
 fn open(folder: &Path, epoch: u64) -> Outbox {
     let options = OutboxOptions { spool_bytes_max: 1 << 20, epoch, facts: HostFacts::default() };
@@ -19,7 +19,8 @@ fn window(samples: u64) -> Window {
         unit: String::new(),
         labels: Vec::new(),
     };
-    let service = ServiceWindow { identity, period_ns: 1, profile, syscalls: Vec::new() };
+    let walks = Quality::default();
+    let service = ServiceWindow { identity, period_ns: 1, profile, walks, syscalls: Vec::new() };
     Window { start_unix_ns: 1, end_unix_ns: 2, services: vec![service] }
 }
 
