@@ -5,11 +5,13 @@
 mod attach;
 mod btf;
 mod cgroup;
+mod cost;
 mod counters;
 mod log;
 mod slots;
 pub mod support;
 
+pub use cost::{ProgramCost, program_costs};
 pub use counters::Counters;
 
 use std::collections::BTreeMap;
