@@ -12,6 +12,7 @@ pub mod kernel;
 pub mod source;
 pub mod drain;
 pub mod process;
+pub mod unwind;
 pub mod normalize;
 pub mod symbolize;
 pub mod latency;
