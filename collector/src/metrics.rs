@@ -25,6 +25,7 @@ pub struct Metrics {
     samples_stored: Counter,
     samples_taken: Counter,
     samples_lost: Family<Label, Counter>,
+    stacks: Family<Label, Counter>,
     batches_stored: Counter,
     batches_duplicate: Counter,
     batches_rejected: Family<Label, Counter>,
@@ -44,6 +45,7 @@ impl Metrics {
             samples_stored: Counter::default(),
             samples_taken: Counter::default(),
             samples_lost: Family::default(),
+            stacks: Family::default(),
             batches_stored: Counter::default(),
             batches_duplicate: Counter::default(),
             batches_rejected: Family::default(),
@@ -63,6 +65,7 @@ impl Metrics {
             samples_stored,
             samples_taken,
             samples_lost,
+            stacks,
             batches_stored,
             batches_duplicate,
             batches_rejected,
@@ -90,6 +93,11 @@ impl Metrics {
             samples_lost.clone(),
         );
         registry.register(
+            "stacks",
+            "Samples in stored batches by how the walk over their user stack ended",
+            stacks.clone(),
+        );
+        registry.register(
             "batches_stored",
             "Batches stored since the store was made",
             batches_stored.clone(),
@@ -112,11 +120,8 @@ impl Metrics {
         );
         registry.register("store_bytes", "Size of the store's files", store_bytes.clone());
         registry.register("alerts", "Alerts by state", alerts.clone());
-        registry.register(
-            "evaluations",
-            "Comparisons of all services, by result",
-            evaluations.clone(),
-        );
+        let of_all = "Comparisons of all services, by result";
+        registry.register("evaluations", of_all, evaluations.clone());
         registry.register(
             "notifications",
             "Messages to Alertmanagers and webhooks, by result",
@@ -155,6 +160,9 @@ impl Metrics {
         for (reason, samples) in &stats.lost {
             set(&self.samples_lost.get_or_create(&label("reason", reason)), *samples);
         }
+        for (end, samples) in stats.walks.ends() {
+            set(&self.stacks.get_or_create(&label("end", end)), samples);
+        }
         self.store_bytes.set(i64::try_from(stats.bytes_on_disk).unwrap_or(i64::MAX));
         for state in ["pending", "firing", "resolved"] {
             let count = alerts.get(state).copied().unwrap_or_default();
@@ -188,13 +196,18 @@ fn label(name: &'static str, value: &str) -> Label {
 
 #[cfg(test)]
 mod tests {
+    use profiler_common::profile::Quality;
+
     use super::*;
 
     #[test]
     fn the_totals_of_the_store_are_counters() {
         let metrics = Metrics::new();
         metrics.count_rejected("invalid");
+        let mut walks = Quality::default();
+        walks.add("too deep", 3);
         let stats = StoreStats {
+            walks,
             samples_stored: 7,
             lost: BTreeMap::from([("ring_full".to_owned(), 2)]),
             ..Default::default()
@@ -204,6 +217,7 @@ mod tests {
         for line in [
             "flamewatch_collector_samples_stored_total 7",
             "flamewatch_collector_samples_lost_total{reason=\"ring_full\"} 2",
+            "flamewatch_collector_stacks_total{end=\"too deep\"} 3",
             "flamewatch_collector_batches_rejected_total{reason=\"invalid\"} 1",
             "flamewatch_collector_alerts{state=\"firing\"} 1",
         ] {

@@ -161,9 +161,10 @@ fn is_told_before(verdict: &Verdict, known: &Verdict) -> bool {
 /// The evidence for a verdict. `window_ns` is the length of a unit window.
 pub(super) fn evidence(diff: &ProfileDiff, verdict: &Verdict, window_ns: u64) -> Evidence {
     // Plain shares: the corrected ones of the verdict are for comparing, not for adding up to the service's cores.
+    let is_function = matches!(verdict.subject, Subject::Function { .. });
     let cores = |samples: u64, side: &[Replicate]| {
         let all: u64 = side.iter().map(|replicate| replicate.samples).sum();
-        matches!(verdict.subject, Subject::Function { .. })
+        is_function
             .then(|| Some(samples as f64 / all.max(1) as f64 * cores_of_unit(side, window_ns)?))
             .flatten()
     };
@@ -177,6 +178,8 @@ pub(super) fn evidence(diff: &ProfileDiff, verdict: &Verdict, window_ns: u64) ->
         delta_cores: candidate_cores.zip(baseline_cores).map(|(after, before)| after - before),
         samples_baseline: diff.baseline_samples(),
         samples_candidate: diff.candidate_samples(),
+        // A syscall is measured without stacks.
+        caveats: if is_function { diff.caveats() } else { Vec::new() },
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::detect::{Subject, SyscallMetric};
-use crate::gate::tests::{SECOND, T0, V1, V2, open, write};
+use crate::gate::tests::{SECOND, T0, V1, V2, open, write, write_broken};
 
 fn engine(store: Store) -> Engine {
     let options = AlertOptions { window_seconds: 10, ..AlertOptions::default() };
@@ -55,6 +55,23 @@ fn a_slower_release_fires_for_the_function_and_the_syscall_and_for_nothing_else(
     assert_eq!(function.evidence.changed_paths[0].functions, ["main", "checksum"]);
     let syscall = Subject::Syscall { name: "fdatasync".to_owned(), metric: SyscallMetric::P99 };
     assert!(alerts.iter().any(|alert| alert.subject == syscall));
+}
+
+#[test]
+fn an_alert_on_broken_stacks_says_so() {
+    let (_folder, store) = open();
+    let engine = engine(store);
+    for window in 0..8 {
+        write_broken(&engine.store, ("a", "1"), window, &V1, 100);
+    }
+    for window in 8..16 {
+        write_broken(&engine.store, ("a", "2"), window, &V2, 4);
+        evaluated(&engine, window);
+    }
+    let alerts = engine.book.snapshot();
+    let function = alerts.iter().find(|alert| alert.name == AlertName::ProfileRegression).unwrap();
+    let caveats = &function.evidence.caveats;
+    assert_eq!(caveats, &["only 75 % of the candidate's stacks are whole"]);
 }
 
 #[test]

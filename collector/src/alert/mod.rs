@@ -73,6 +73,9 @@ pub struct Evidence {
     pub samples_baseline: u64,
     /// Samples of the service after.
     pub samples_candidate: u64,
+    /// What to know before it is believed, as sentences: stacks that are not whole.
+    #[serde(default)]
+    pub caveats: Vec<String>,
 }
 
 /// One alert.

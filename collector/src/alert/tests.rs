@@ -51,6 +51,7 @@ pub(crate) fn alert(state: AlertState) -> Alert {
             delta_cores: Some(1.0),
             samples_baseline: 10_000,
             samples_candidate: 11_000,
+            caveats: vec!["only 63 % of the candidate's stacks are whole".to_owned()],
         },
         seen_at: 1_699_999_060.0,
         streak: 0,

@@ -1,7 +1,7 @@
 //! Tests of the whole detector on replicates drawn from a known truth: hosts that differ, windows that differ, Poisson.
 
 use profiler_common::abi::latency::bucket_of;
-use profiler_common::profile::{Frame, FrameKind, LatencyHistogram, Profile};
+use profiler_common::profile::{Frame, FrameKind, LatencyHistogram, Profile, Quality};
 
 use super::{Direction, FunctionKind, Policy, Subject, SyscallMetric, Verdict, judge};
 use crate::diff::ProfileDiff;
@@ -100,6 +100,7 @@ fn unit_window(unit: usize, profile: Profile) -> UnitWindow {
         start_unix_ns: 0,
         cpu_ns: profile.total() * 10_000_000,
         profile,
+        quality: Quality::default(),
         syscalls: Vec::new(),
     }
 }

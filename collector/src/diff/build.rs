@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use profiler_common::profile::FrameKind;
+use profiler_common::profile::{FrameKind, Quality};
 
 use super::name::{is_interrupt_entry, key_of};
 use super::{
@@ -22,6 +22,7 @@ struct Counter {
     syscalls: BTreeMap<String, (bool, [Vec<SyscallCounts>; 2])>,
     stacks: HashMap<Vec<u32>, [u64; 2]>,
     sides: [Vec<Replicate>; 2],
+    quality: [Quality; 2],
 }
 
 /// Counts both sides.
@@ -38,6 +39,7 @@ pub(super) fn build(baseline: &[UnitWindow], candidate: &[UnitWindow]) -> Profil
         syscalls: BTreeMap::new(),
         stacks: HashMap::new(),
         sides: [Vec::new(), Vec::new()],
+        quality: <[Quality; 2]>::default(),
     };
     for (side, windows) in [baseline, candidate].into_iter().enumerate() {
         let mut replicates: BTreeMap<String, Vec<&UnitWindow>> = BTreeMap::new();
@@ -74,6 +76,7 @@ impl Counter {
             replicate.samples =
                 replicate.samples.saturating_add(self.add_stacks(side, index, window));
             self.add_syscalls(side, index, window);
+            self.quality[side].merge(&window.quality);
         }
         self.sides[side].push(replicate);
     }
@@ -139,8 +142,9 @@ impl Counter {
 
     /// Orders everything by name, so that the result does not depend on the order of the windows.
     fn finish(self) -> ProfileDiff {
-        let Self { replication, keys, functions, syscalls, stacks, sides: [baseline, candidate] } =
-            self;
+        let Self { replication, keys, functions, syscalls, stacks, sides, quality } = self;
+        let [baseline, candidate] = sides;
+        let [baseline_quality, candidate_quality] = quality;
         let lengths = [baseline.len(), candidate.len()];
         let keys: BTreeMap<FunctionKey, u32> = keys.into_iter().collect();
         let mut new_index = vec![0u32; functions.len()];
@@ -163,7 +167,16 @@ impl Counter {
             })
             .collect();
         let stacks = order_stacks(stacks, &new_index);
-        ProfileDiff { replication, baseline, candidate, functions: ordered, syscalls, stacks }
+        ProfileDiff {
+            replication,
+            baseline,
+            candidate,
+            baseline_quality,
+            candidate_quality,
+            functions: ordered,
+            syscalls,
+            stacks,
+        }
     }
 }
 
@@ -228,6 +241,7 @@ mod tests {
             start_unix_ns,
             cpu_ns: 0,
             profile,
+            quality: Quality::default(),
             syscalls: Vec::new(),
         }
     }

@@ -8,12 +8,14 @@ mod name;
 mod offline;
 mod pprof;
 mod table;
+mod trust;
 
 pub use args::{DiffArgs, Output};
 pub use offline::command;
 pub(crate) use table::{show, verdict_table};
+pub use trust::WHOLE_SHARE_MIN;
 
-use profiler_common::profile::LatencyHistogram;
+use profiler_common::profile::{LatencyHistogram, Quality};
 use serde::Serialize;
 
 use crate::store::UnitWindow;
@@ -115,6 +117,10 @@ pub struct ProfileDiff {
     pub baseline: Vec<Replicate>,
     /// Replicates after, by name.
     pub candidate: Vec<Replicate>,
+    /// How the walks over the stacks ended before.
+    pub baseline_quality: Quality,
+    /// How they ended after.
+    pub candidate_quality: Quality,
     /// Every function of either side, by key.
     pub functions: Vec<FunctionDiff>,
     /// Every syscall of either side, by name.

@@ -13,6 +13,7 @@ pub use policy::GatePolicy;
 
 use std::collections::{BTreeMap, HashSet};
 
+use profiler_common::profile::Quality;
 use serde::{Deserialize, Serialize};
 
 use crate::detect::{self, FunctionKind, Subject, Verdict, judge};
@@ -73,12 +74,15 @@ pub enum GateVerdict {
 }
 
 /// What one side of the comparison held.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct GateSide {
     /// On-CPU samples.
     pub samples: u64,
     /// Replicates with enough samples.
     pub replicates: usize,
+    /// Share of the user stacks that are whole; `None` where no agent said.
+    #[serde(default)]
+    pub whole_share: Option<f64>,
 }
 
 /// What a gate answers.
@@ -181,18 +185,19 @@ fn range_of(request: &GateRequest, now_unix_ns: u64) -> Result<TimeRange, String
 /// Decides on judged differences.
 #[must_use]
 pub fn decide(diff: &ProfileDiff, verdicts: &[Verdict], policy: &GatePolicy) -> GateAnswer {
-    let side = |replicates: &[crate::diff::Replicate], samples: u64| GateSide {
-        samples,
+    let side = |replicates: &[crate::diff::Replicate], quality: &Quality| GateSide {
+        samples: replicates.iter().map(|replicate| replicate.samples).sum(),
         replicates: detect::usable(replicates, &policy.detect).len(),
+        whole_share: quality.whole_share(),
     };
-    let baseline = side(&diff.baseline, diff.baseline_samples());
-    let candidate = side(&diff.candidate, diff.candidate_samples());
+    let baseline = side(&diff.baseline, &diff.baseline_quality);
+    let candidate = side(&diff.candidate, &diff.candidate_quality);
     let regressions: Vec<String> =
         verdicts.iter().filter(|verdict| verdict.is_regression()).map(describe).collect();
     let missing = missing_data(diff.replication, [baseline, candidate], policy);
     let (mde_share, mut unbounded) = unbounded_growth(verdicts, policy);
     unbounded.extend(unjudged(diff, verdicts, policy));
-    let (verdict, reasons) = if !missing.is_empty() {
+    let (verdict, mut reasons) = if !missing.is_empty() {
         // Too little to stop a rollout on. What was found so far stands among the findings.
         (GateVerdict::Inconclusive, missing)
     } else if !regressions.is_empty() {
@@ -207,6 +212,7 @@ pub fn decide(diff: &ProfileDiff, verdicts: &[Verdict], policy: &GatePolicy) -> 
         );
         (GateVerdict::Pass, vec![reason])
     };
+    reasons.extend(diff.caveats());
     GateAnswer {
         verdict,
         exit_code: verdict.exit_code(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use profiler_common::abi::latency::bucket_of;
+use profiler_common::abi::sample::WalkEnd;
 use profiler_common::wire::{PROTOCOL_VERSION, v1};
 use tempfile::TempDir;
 
@@ -29,15 +30,43 @@ pub(crate) fn open() -> (TempDir, Store) {
     (folder, store)
 }
 
-/// Stores one window of 10 s of service `shop`: counts divided by `thin`, shaken by up to 2 %, and calls of
-/// `fdatasync` of 5 ms.
+/// Stores one window, as [`window`] makes it.
 pub(crate) fn write(
     store: &Store,
+    who: (&str, &str),
+    at: u64,
+    functions: (&[(&str, u64)], u64),
+    syncs: u64,
+) {
+    store.write(&window(who, at, functions, syncs)).unwrap();
+}
+
+/// Stores one window, as [`window`] makes it, of which one stack in so many is not whole.
+pub(crate) fn write_broken(
+    store: &Store,
+    who: (&str, &str),
+    at: u64,
+    functions: &[(&str, u64)],
+    broken: u64,
+) {
+    let mut batch = window(who, at, (functions, 1), 0);
+    let service = &mut batch.services[0];
+    let samples: u64 = service.counts.iter().sum();
+    let ends = [(WalkEnd::Root, samples - samples / broken), (WalkEnd::Unmapped, samples / broken)];
+    service.walks = ends
+        .map(|(end, samples)| v1::WalkEndCount { end: end.name().to_owned(), samples })
+        .to_vec();
+    store.write(&batch).unwrap();
+}
+
+/// One window of 10 s of service `shop`: counts divided by `thin`, shaken by up to 2 %, and calls of
+/// `fdatasync` of 5 ms.
+fn window(
     (host, version): (&str, &str),
     window: u64,
     (functions, thin): (&[(&str, u64)], u64),
     syncs: u64,
-) {
+) -> v1::Batch {
     let mut strings: Vec<String> =
         ["", "shop", version, host, "main", "app", "fdatasync"].map(str::to_owned).into();
     let frame = |function: u32| v1::Frame {
@@ -86,7 +115,7 @@ pub(crate) fn write(
     }
     batch.strings = strings;
     batch.services = vec![service];
-    store.write(&batch).unwrap();
+    batch
 }
 
 fn ask(store: &Store, baseline: &[(&str, &str)], candidate: &[(&str, &str)]) -> GateAnswer {
@@ -125,6 +154,25 @@ fn a_slower_version_exits_3_and_the_function_is_named() {
         answer.findings
     );
     assert!(answer.reasons[0].contains("checksum"));
+}
+
+#[test]
+fn an_answer_on_broken_stacks_says_so_whatever_it_is() {
+    let (_folder, store) = open();
+    for window in 0..8 {
+        write_broken(&store, ("a", "1"), window, &V1, 100);
+        write_broken(&store, ("bb", "1"), window, &V1, 100);
+        write_broken(&store, ("ccc", "2"), window, &V2, 4);
+    }
+    let sentence = "only 75 % of the candidate's stacks are whole";
+    let answer = ask(&store, &[("version", "1")], &[("version", "2")]);
+    assert_eq!(answer.verdict, GateVerdict::Regression, "{answer:?}");
+    assert!(answer.reasons.iter().any(|reason| reason == sentence), "{:?}", answer.reasons);
+    let share = |side: super::GateSide| side.whole_share.unwrap();
+    assert!((0.985..1.0).contains(&share(answer.baseline)), "{answer:?}");
+    assert!((0.74..0.76).contains(&share(answer.candidate)), "{answer:?}");
+    let same = ask(&store, &[("version", "1"), ("host", "a")], &[("host", "bb")]);
+    assert_eq!((same.verdict, same.reasons.len()), (GateVerdict::Pass, 1), "{same:?}");
 }
 
 #[test]

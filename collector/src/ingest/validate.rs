@@ -1,10 +1,12 @@
 //! Decides whether a batch from outside can be stored. Pure; its cost is linear in the size of the batch.
 
+use std::collections::BTreeSet;
 use std::ops::Deref;
 
 use profiler_common::abi::latency::BUCKETS;
 use profiler_common::wire::{
-    DICTIONARY_ENTRIES_MAX, PROTOCOL_VERSION, SERVICES_MAX, STACK_FRAMES_MAX, STRING_BYTES_MAX, v1,
+    DICTIONARY_ENTRIES_MAX, PROTOCOL_VERSION, SERVICES_MAX, STACK_FRAMES_MAX, STRING_BYTES_MAX,
+    WALK_ENDS_MAX, v1,
 };
 use thiserror::Error;
 
@@ -48,6 +50,9 @@ const ERRNO_MAX: u32 = 4095;
 /// Most reasons of loss in a batch, and the longest name of one.
 const LOSSES_MAX: usize = 64;
 const REASON_BYTES_MAX: usize = 64;
+
+/// Longest name of a walk's end.
+const WALK_END_BYTES_MAX: usize = 32;
 
 /// A batch that can be stored.
 #[derive(Debug, Clone, PartialEq)]
@@ -117,8 +122,10 @@ pub fn validate(
     at_most("services", batch.services.len(), SERVICES_MAX)?;
     let mut samples = 0_u64;
     let mut text_bytes = 0;
+    let mut ends = BTreeSet::new();
     for service in &batch.services {
         let counted = service_profile(&batch, service)?;
+        walks(service, counted, &mut ends)?;
         text_bytes += text_of_service(&batch, service)?;
         at_most("bytes of text in all services", text_bytes, SERVICE_TEXT_BYTES_MAX)?;
         samples = sum(samples, counted, SAMPLES_MAX, "samples")?;
@@ -243,6 +250,34 @@ fn service_profile(batch: &v1::Batch, service: &v1::ServiceProfile) -> Result<u6
         syscall_latency(batch, syscall)?;
     }
     Ok(samples)
+}
+
+/// Checks how the walks of a service with so many samples ended; gathers the `ends` of the whole batch.
+fn walks<'b>(
+    service: &'b v1::ServiceProfile,
+    samples: u64,
+    ends: &mut BTreeSet<&'b str>,
+) -> Result<(), Rejection> {
+    at_most("walks of a service", service.walks.len(), WALK_ENDS_MAX)?;
+    let is_name =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b" -_".contains(&byte);
+    let mut walked = 0;
+    for (index, walk) in service.walks.iter().enumerate() {
+        let end = &walk.end;
+        let is_short = !end.is_empty() && end.len() <= WALK_END_BYTES_MAX;
+        check(is_short && end.bytes().all(is_name), || {
+            format!(
+                "a walk's end is not 1 to {WALK_END_BYTES_MAX} of the characters a-z 0-9 - _ and blank"
+            )
+        })?;
+        check(service.walks[..index].iter().all(|earlier| earlier.end != *end), || {
+            format!("the walk's end `{end}` stands twice in a service")
+        })?;
+        ends.insert(end);
+        walked = sum(walked, walk.samples, SAMPLES_MAX, "walks")?;
+    }
+    at_most("ends of walks", ends.len(), WALK_ENDS_MAX)?;
+    check(walked <= samples, || format!("a service has {walked} walks and {samples} samples"))
 }
 
 fn syscall_latency(batch: &v1::Batch, syscall: &v1::SyscallLatency) -> Result<(), Rejection> {

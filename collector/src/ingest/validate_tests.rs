@@ -28,6 +28,7 @@ pub(crate) fn valid() -> v1::Batch {
         stacks: vec![0],
         counts: vec![3],
         syscalls: vec![syscall],
+        walks: vec![walk("whole", 2), walk("no user stack", 1)],
     };
     v1::Batch {
         protocol: PROTOCOL_VERSION,
@@ -47,6 +48,10 @@ pub(crate) fn valid() -> v1::Batch {
         }),
         host_labels: Vec::new(),
     }
+}
+
+fn walk(end: &str, samples: u64) -> v1::WalkEndCount {
+    v1::WalkEndCount { end: end.to_owned(), samples }
 }
 
 #[track_caller]
@@ -89,10 +94,42 @@ fn every_broken_rule_is_named() {
     check_refused(|b| b.services[0].syscalls[0].buckets[0] = BUCKETS as u32, "bucket");
     check_refused(|b| b.services[0].syscalls[0].bucket_counts.clear(), "0 counts");
     check_refused(|b| b.services[0].syscalls[0].errors[0].errno = 0, "errno");
+    check_refused(|b| b.services[0].walks[0].samples = 3, "4 walks and 3 samples");
+    check_refused(|b| b.services[0].walks[0].samples = u64::MAX, "walks");
+    check_refused(|b| b.services[0].walks[0].end.clear(), "a walk's end is not");
+    check_refused(|b| b.services[0].walks[0].end = "Whole\n".to_owned(), "a walk's end is not");
+    check_refused(|b| b.services[0].walks[0].end = "x".repeat(33), "a walk's end is not");
+    check_refused(|b| b.services[0].walks[0] = walk("no user stack", 0), "stands twice");
+    check_refused(
+        |b| b.services[0].walks = vec![walk("whole", 0); WALK_ENDS_MAX + 1],
+        "walks of a service",
+    );
     check_refused(
         |b| b.accounting.as_mut().unwrap().lost[0].reason = "Ring full".to_owned(),
         "reason of loss",
     );
+}
+
+#[test]
+fn a_batch_that_invents_ends_of_walks_is_refused() {
+    let invent = |batch: &mut v1::Batch| {
+        let service = batch.services[0].clone();
+        batch.services = (0..=WALK_ENDS_MAX)
+            .map(|index| v1::ServiceProfile {
+                walks: vec![walk(&format!("end {index}"), 1)],
+                ..service.clone()
+            })
+            .collect();
+    };
+    check_refused(invent, "33 ends of walks");
+}
+
+#[test]
+fn every_end_that_our_agents_know_is_accepted() {
+    let mut batch = valid();
+    let ends = profiler_common::abi::sample::WalkEnd::ALL;
+    batch.services[0].walks = ends.iter().map(|end| walk(end.name(), 0)).collect();
+    assert!(validate(batch, NOW, RETENTION).is_ok());
 }
 
 #[test]
@@ -148,6 +185,8 @@ proptest! {
         batch.stacks.push(v1::Stack { frames: indices.clone() });
         batch.services[0].stacks = indices.clone();
         batch.services[0].counts = counts.clone();
+        batch.services[0].walks =
+            counts.iter().map(|count| walk("whole", *count)).collect();
         batch.services[0].syscalls[0].buckets = indices;
         batch.services[0].syscalls[0].bucket_counts = counts;
         batch.start_unix_ns = start;

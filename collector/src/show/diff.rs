@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::answer::Failure;
 use super::flamegraph::MIN_SHARE_DEFAULT;
+use super::openapi::SelectionParameters;
 use super::parameters::{ALL_SERVICES, Parameters, seconds};
 use super::tree::{FlatTree, Tree};
 use crate::detect::{Direction, Policy, Subject, Verdict, judge};
@@ -114,12 +115,7 @@ struct Change {
     path = "/api/v1/diff",
     params(
         ("service" = String, Query, description = "the service"),
-        ("from" = Option<String>, Query, description = "start: Unix seconds or `-15m`"),
-        ("to" = Option<String>, Query, description = "end: Unix seconds, `-5m` or `now`"),
-        ("version" = Option<String>, Query, description = "only this version"),
-        ("host" = Option<String>, Query, description = "only this host"),
-        ("unit" = Option<String>, Query, description = "only this unit of replication"),
-        ("label.KEY" = Option<String>, Query, description = "only where the label KEY has this value"),
+        SelectionParameters,
         ("baseline.version" = Option<String>, Query, description = "and any other of the above with this prefix"),
         ("candidate.version" = Option<String>, Query, description = "and any other of the above with this prefix"),
         ("min_share" = Option<f64>, Query, description = "leave out paths below this share of both sides"),

@@ -9,6 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::answer::Failure;
+use super::openapi::SelectionParameters;
 use super::parameters::{ALL_SERVICES, Parameters, seconds};
 use super::tree::{FlatTree, Tree};
 use crate::query;
@@ -42,12 +43,7 @@ pub(crate) struct Flamegraph {
     path = "/api/v1/flamegraph",
     params(
         ("service" = String, Query, description = "the service, or `*` for all"),
-        ("from" = Option<String>, Query, description = "start: Unix seconds or `-15m`"),
-        ("to" = Option<String>, Query, description = "end: Unix seconds, `-5m` or `now`"),
-        ("version" = Option<String>, Query, description = "only this version"),
-        ("host" = Option<String>, Query, description = "only this host"),
-        ("unit" = Option<String>, Query, description = "only this unit of replication"),
-        ("label.KEY" = Option<String>, Query, description = "only where the label KEY has this value"),
+        SelectionParameters,
         ("min_share" = Option<f64>, Query, description = "leave out paths below this share (0 to 1)"),
     ),
     responses((status = 200, body = Flamegraph), (status = 400, body = super::openapi::Refusal)),

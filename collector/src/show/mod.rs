@@ -10,6 +10,7 @@ mod tree;
 mod services;
 mod status;
 mod flamegraph;
+mod quality;
 mod diff;
 mod syscalls;
 mod series;
@@ -67,6 +68,7 @@ pub fn router(state: State) -> Router {
         .route("/api/v1/services", get(services::services))
         .route("/api/v1/status", get(status::status))
         .route("/api/v1/flamegraph", get(flamegraph::flamegraph))
+        .route("/api/v1/quality", get(quality::quality))
         .route("/api/v1/diff", get(diff::diff))
         .route("/api/v1/syscalls", get(syscalls::syscalls))
         .route("/api/v1/series", get(series::series))

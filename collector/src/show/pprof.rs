@@ -13,6 +13,7 @@ use profiler_common::profile::Profile;
 use prost::Message as _;
 
 use super::answer::Failure;
+use super::openapi::SelectionParameters;
 use super::parameters::Parameters;
 use crate::query;
 use crate::store::TimeRange;
@@ -27,12 +28,7 @@ const SECONDS_MAX: f64 = 31.0 * 86_400.0;
     params(
         ("service" = String, Query, description = "the service"),
         ("seconds" = Option<f64>, Query, description = "the last seconds; instead of `from` and `to`"),
-        ("from" = Option<String>, Query, description = "start: Unix seconds or `-15m`"),
-        ("to" = Option<String>, Query, description = "end: Unix seconds, `-5m` or `now`"),
-        ("version" = Option<String>, Query, description = "only this version"),
-        ("host" = Option<String>, Query, description = "only this host"),
-        ("unit" = Option<String>, Query, description = "only this unit of replication"),
-        ("label.KEY" = Option<String>, Query, description = "only where the label KEY has this value"),
+        SelectionParameters,
     ),
     responses(
         (status = 200, body = Vec<u8>, content_type = "application/octet-stream"),

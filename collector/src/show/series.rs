@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::answer::Failure;
+use super::openapi::SelectionParameters;
 use super::parameters::Parameters;
 use crate::store::SeriesPoint;
 
@@ -37,12 +38,7 @@ pub(crate) struct Series {
     params(
         ("service" = String, Query, description = "the service"),
         ("step" = Option<f64>, Query, description = "length of a step in seconds (10 to 86400)"),
-        ("from" = Option<String>, Query, description = "start: Unix seconds or `-15m`"),
-        ("to" = Option<String>, Query, description = "end: Unix seconds, `-5m` or `now`"),
-        ("version" = Option<String>, Query, description = "only this version"),
-        ("host" = Option<String>, Query, description = "only this host"),
-        ("unit" = Option<String>, Query, description = "only this unit of replication"),
-        ("label.KEY" = Option<String>, Query, description = "only where the label KEY has this value"),
+        SelectionParameters,
     ),
     responses((status = 200, body = Series), (status = 400, body = super::openapi::Refusal)),
 )]

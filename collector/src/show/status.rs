@@ -24,6 +24,8 @@ pub(crate) struct Status {
     samples_taken: u64,
     /// Samples that agents lost, by reason, by their own account.
     lost: BTreeMap<String, u64>,
+    /// Stored samples by how the walk over their user stack ended.
+    stacks: BTreeMap<String, u64>,
     /// Size of the store's files in bytes.
     bytes_on_disk: u64,
     /// Version of the collector.
@@ -47,6 +49,7 @@ pub(crate) async fn status(
         duplicates: stats.duplicates,
         samples_taken: stats.samples_taken,
         lost: stats.lost,
+        stacks: stats.walks.ends().map(|(end, samples)| (end.to_owned(), samples)).collect(),
         bytes_on_disk: stats.bytes_on_disk,
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: state.started.elapsed().as_secs_f64(),

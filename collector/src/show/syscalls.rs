@@ -9,6 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::answer::Failure;
+use super::openapi::SelectionParameters;
 use super::parameters::Parameters;
 use crate::query;
 use crate::store::UnitSyscall;
@@ -67,12 +68,7 @@ impl From<UnitSyscall> for Syscall {
     path = "/api/v1/syscalls",
     params(
         ("service" = String, Query, description = "the service"),
-        ("from" = Option<String>, Query, description = "start: Unix seconds or `-15m`"),
-        ("to" = Option<String>, Query, description = "end: Unix seconds, `-5m` or `now`"),
-        ("version" = Option<String>, Query, description = "only this version"),
-        ("host" = Option<String>, Query, description = "only this host"),
-        ("unit" = Option<String>, Query, description = "only this unit of replication"),
-        ("label.KEY" = Option<String>, Query, description = "only where the label KEY has this value"),
+        SelectionParameters,
     ),
     responses((status = 200, body = Syscalls), (status = 400, body = super::openapi::Refusal)),
 )]

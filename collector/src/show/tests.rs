@@ -49,6 +49,9 @@ fn batch() -> v1::Batch {
         stacks: vec![0, 1],
         counts: vec![30, 10],
         syscalls: vec![syscall],
+        walks: [("whole", 27), ("too deep", 9), ("no user stack", 4)]
+            .map(|(end, samples)| v1::WalkEndCount { end: end.to_owned(), samples })
+            .to_vec(),
         ..Default::default()
     };
     v1::Batch {
@@ -101,6 +104,7 @@ async fn a_stored_service_is_listed() {
     assert_eq!(answer["services"][0]["service"], "web");
     assert_eq!(answer["services"][0]["samples"], 40);
     assert_eq!(answer["services"][0]["versions"][0]["hosts"], json!(["host"]));
+    assert_eq!(answer["services"][0]["whole_share"], 0.75);
 }
 
 #[tokio::test]
@@ -110,6 +114,27 @@ async fn the_status_accounts_for_every_sample() {
     assert_eq!(answer["samples_stored"], 40);
     assert_eq!(answer["samples_taken"], 42);
     assert_eq!(answer["lost"], json!({ "ring_full": 2 }));
+    assert_eq!(answer["stacks"], json!({ "no user stack": 4, "too deep": 9, "whole": 27 }));
+}
+
+#[tokio::test]
+async fn the_quality_says_which_share_is_whole_and_why_the_rest_is_not() {
+    let (_folder, router) = shown();
+    for service in ["web", "*"] {
+        let path = format!("/api/v1/quality?service={service}&{RANGE}");
+        let (status, answer) = get_json(&router, &path).await;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!((&answer["samples"], &answer["whole_share"]), (&json!(36), &json!(0.75)));
+        let sentence = profiler_common::abi::sample::WalkEnd::Truncated.sentence().trim();
+        let reason =
+            json!({ "reason": "too deep", "sentence": sentence, "samples": 9, "share": 0.25 });
+        assert_eq!(answer["reasons"], json!([reason]));
+        let part = |name: &str| json!([{ "name": name, "samples": 36, "whole_share": 0.75, "reasons": [reason] }]);
+        assert_eq!((&answer["versions"], &answer["hosts"]), (&part("1.0"), &part("host")));
+        assert_eq!(answer["executables"], json!([]));
+    }
+    let (_, none) = get_json(&router, &format!("/api/v1/quality?service=nobody&{RANGE}")).await;
+    assert_eq!((&none["samples"], none.get("whole_share")), (&json!(0), None));
 }
 
 #[tokio::test]
@@ -260,8 +285,44 @@ async fn the_document_lists_every_route() {
         .filter_map(|rest| rest.split('"').next())
         .filter(|path| path.starts_with("/api/v1/") || path.starts_with("/debug/"))
         .collect();
-    assert_eq!(routes.len(), 10);
+    assert_eq!(routes.len(), 11);
     for route in routes {
         assert!(listed.iter().any(|path| *path == route), "{route} is not in {listed:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_question_about_profiles_documents_how_to_choose_them() {
+    let (_folder, router) = shown();
+    let (_, document) = get_json(&router, "/api/v1/openapi.json").await;
+    let six = json!([
+        ["from", "start: Unix seconds or `-15m`"],
+        ["to", "end: Unix seconds, `-5m` or `now`"],
+        ["version", "only this version"],
+        ["host", "only this host"],
+        ["unit", "only this unit of replication"],
+        ["label.KEY", "only where the label KEY has this value"],
+    ]);
+    for path in ["flamegraph", "quality", "series", "syscalls", "diff"]
+        .map(|name| format!("/api/v1/{name}"))
+        .into_iter()
+        .chain(["/debug/pprof/profile".to_owned()])
+    {
+        let parameters = document["paths"][&path]["get"]["parameters"].as_array().unwrap();
+        let chosen = parameters.iter().filter(|parameter| {
+            six.as_array().unwrap().iter().any(|one| one[0] == parameter["name"])
+        });
+        let documented: Vec<Value> = chosen
+            .map(|parameter| {
+                assert_eq!(
+                    (&parameter["in"], &parameter["required"]),
+                    (&json!("query"), &json!(false))
+                );
+                assert_eq!(parameter["schema"]["type"], "string");
+                json!([parameter["name"], parameter["description"]])
+            })
+            .collect();
+        assert_eq!(json!(documented), six, "{path}");
+        assert_eq!(parameters[0]["name"], "service", "{path}");
     }
 }

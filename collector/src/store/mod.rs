@@ -8,7 +8,7 @@ mod sqlite;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use profiler_common::profile::{LatencyHistogram, Profile};
+use profiler_common::profile::{LatencyHistogram, Profile, Quality};
 use profiler_common::wire::v1;
 use serde::Serialize;
 use thiserror::Error;
@@ -75,6 +75,20 @@ impl Store {
         window_ns: u64,
     ) -> Result<Vec<UnitWindow>, StoreError> {
         self.sqlite.unit_windows(selection, range, window_ns)
+    }
+
+    /// How the walks over the stacks of a selection ended, by who ran; ordered by version, host and executable. Names no
+    /// stack.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn quality(
+        &self,
+        selection: &Selection,
+        range: TimeRange,
+    ) -> Result<Vec<QualityOf>, StoreError> {
+        self.sqlite.quality(selection, range)
     }
 
     /// Samples over time, one point per step and version that has any; steps start at multiples of `step_ns`.
@@ -223,12 +237,14 @@ pub struct Retained {
 }
 
 /// A service, and what was seen of it in a range.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ServiceEntry {
     /// The service.
     pub service: String,
     /// On-CPU samples.
     pub samples: u64,
+    /// Share of its user stacks that are whole; `None` where no agent said.
+    pub whole_share: Option<f64>,
     /// CPU time in nanoseconds.
     pub cpu_ns: u64,
     /// Start of its first window, Unix nanoseconds.
@@ -240,7 +256,7 @@ pub struct ServiceEntry {
 }
 
 /// A version of a service, and what was seen of it in a range.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct VersionEntry {
     /// The version.
     pub version: String,
@@ -250,6 +266,8 @@ pub struct VersionEntry {
     pub last_seen_unix_ns: u64,
     /// On-CPU samples.
     pub samples: u64,
+    /// Share of its user stacks that are whole; `None` where no agent said.
+    pub whole_share: Option<f64>,
     /// Hosts it ran on, in order.
     pub hosts: Vec<String>,
     /// Its units, in order.
@@ -281,7 +299,7 @@ pub struct SeriesPoint {
 }
 
 /// Totals since the store was made.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StoreStats {
     /// Samples in stored batches.
     pub samples_stored: u64,
@@ -293,6 +311,8 @@ pub struct StoreStats {
     pub samples_taken: u64,
     /// Samples that agents lost, by reason, by their own account.
     pub lost: BTreeMap<String, u64>,
+    /// How the walks over the user stacks of the stored samples ended.
+    pub walks: Quality,
     /// Size of the store's files in bytes.
     pub bytes_on_disk: u64,
 }
@@ -317,6 +337,19 @@ pub struct Selection {
     pub labels: Vec<(String, String)>,
 }
 
+/// How the walks of one version of one executable on one host ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QualityOf {
+    /// Version of the service.
+    pub version: String,
+    /// Host that the agent named.
+    pub host: String,
+    /// The label `executable`; empty where there is none.
+    pub executable: String,
+    /// How they ended.
+    pub quality: Quality,
+}
+
 /// What one unit of replication did in one window: the row that the detector tests.
 #[derive(Debug, Clone)]
 pub struct UnitWindow {
@@ -332,6 +365,8 @@ pub struct UnitWindow {
     pub cpu_ns: u64,
     /// On-CPU samples.
     pub profile: Profile,
+    /// How the walks over the user stacks of these samples ended.
+    pub quality: Quality,
     /// Syscalls by name.
     pub syscalls: Vec<UnitSyscall>,
 }

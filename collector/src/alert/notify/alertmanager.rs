@@ -143,6 +143,9 @@ fn annotations(alert: &Alert) -> BTreeMap<&'static str, String> {
     if let Some(cores) = alert.evidence.delta_cores {
         annotations.insert("delta_cores", format!("{cores:+.3} CPU cores each unit"));
     }
+    if !alert.evidence.caveats.is_empty() {
+        annotations.insert("caveats", alert.evidence.caveats.join("; "));
+    }
     if !verdict.also_visible_in.is_empty() {
         annotations.insert("also_visible_in", verdict.also_visible_in.join(", "));
     }

@@ -105,6 +105,8 @@ async fn alertmanager_gets_the_evidence_under_labels_that_do_not_change() {
     assert_eq!(bodies[1][0]["endsAt"], "2023-11-14T22:13:10Z");
     assert_eq!(bodies[0][0]["annotations"]["delta_relative"], "+33.3 %");
     assert_eq!(bodies[0][0]["annotations"]["baseline_version"], "1");
+    let caveats = "only 63 % of the candidate's stacks are whole";
+    assert_eq!(bodies[0][0]["annotations"]["caveats"], caveats);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use profiler_common::profile::LatencyHistogram;
+use profiler_common::profile::{LatencyHistogram, Quality};
 use prost::Message as _;
 use zstd::bulk::{Compressor, Decompressor};
 
@@ -22,6 +22,8 @@ pub(super) struct Content {
     pub(super) stacks: BTreeMap<i64, u64>,
     /// Syscalls by (waiting, name).
     pub(super) syscalls: BTreeMap<(bool, String), UnitSyscall>,
+    /// How the walks over the stacks ended.
+    pub(super) quality: Quality,
 }
 
 /// The packed form. Fields are only added, never renumbered.
@@ -34,6 +36,23 @@ struct Block {
     counts: Vec<u64>,
     #[prost(message, repeated, tag = "3")]
     syscalls: Vec<Syscall>,
+    #[prost(message, repeated, tag = "4")]
+    walks: Vec<WalkEndCount>,
+}
+
+/// A block of which only the walks are read.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Walks {
+    #[prost(message, repeated, tag = "4")]
+    walks: Vec<WalkEndCount>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct WalkEndCount {
+    #[prost(string, tag = "1")]
+    end: String,
+    #[prost(uint64, tag = "2")]
+    samples: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -77,6 +96,9 @@ impl Packer {
             block.counts.push(count);
             previous = stack;
         }
+        let walks = content.quality.ends();
+        block.walks =
+            walks.map(|(end, samples)| WalkEndCount { end: end.to_owned(), samples }).collect();
         block.syscalls = content.syscalls.into_values().map(Syscall::from).collect();
         self.compressor
             .compress(&block.encode_to_vec())
@@ -100,18 +122,7 @@ impl Unpacker {
         data: &[u8],
         content: &mut Content,
     ) -> Result<(), StoreError> {
-        let bytes = zstd::zstd_safe::get_frame_content_size(data)
-            .ok()
-            .flatten()
-            .and_then(|bytes| usize::try_from(bytes).ok())
-            .filter(|bytes| *bytes <= BLOCK_BYTES_MAX)
-            .ok_or(StoreError::Damaged("a block has no length"))?;
-        let unpacked = self
-            .decompressor
-            .decompress(data, bytes)
-            .map_err(|_damaged| StoreError::Damaged("a block cannot be unpacked"))?;
-        let block = Block::decode(&*unpacked)
-            .map_err(|_damaged| StoreError::Damaged("a block cannot be decoded"))?;
+        let block = Block::decode(&*self.unpack(data)?).map_err(undecodable)?;
         if block.stack_steps.len() != block.counts.len() {
             return Err(StoreError::Damaged("a block has stacks without counts"));
         }
@@ -124,8 +135,42 @@ impl Unpacker {
         for syscall in block.syscalls {
             content.add_syscall(syscall.into());
         }
+        add_walks(block.walks, &mut content.quality);
         Ok(())
     }
+
+    /// Adds how the walks of a block ended to `quality`.
+    pub(super) fn unpack_walks(
+        &mut self,
+        data: &[u8],
+        quality: &mut Quality,
+    ) -> Result<(), StoreError> {
+        let block = Walks::decode(&*self.unpack(data)?).map_err(undecodable)?;
+        add_walks(block.walks, quality);
+        Ok(())
+    }
+
+    fn unpack(&mut self, data: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let bytes = zstd::zstd_safe::get_frame_content_size(data)
+            .ok()
+            .flatten()
+            .and_then(|bytes| usize::try_from(bytes).ok())
+            .filter(|bytes| *bytes <= BLOCK_BYTES_MAX)
+            .ok_or(StoreError::Damaged("a block has no length"))?;
+        self.decompressor
+            .decompress(data, bytes)
+            .map_err(|_damaged| StoreError::Damaged("a block cannot be unpacked"))
+    }
+}
+
+fn add_walks(walks: Vec<WalkEndCount>, quality: &mut Quality) {
+    for WalkEndCount { end, samples } in walks {
+        quality.add(&end, samples);
+    }
+}
+
+fn undecodable(_error: prost::DecodeError) -> StoreError {
+    StoreError::Damaged("a block cannot be decoded")
 }
 
 impl Content {
@@ -179,6 +224,7 @@ mod tests {
             stacks in proptest::collection::btree_map(0..i64::MAX, 1..u64::MAX, 0..50),
             buckets in proptest::collection::btree_map(0u32..500, 1u64..1 << 40, 1..20),
             errors in proptest::collection::btree_map(1u32..133, 1u64..1 << 40, 0..5),
+            walks in proptest::collection::btree_map("[a-z -]{1,9}", 1u64..1 << 40, 0..4),
             waiting: bool,
         ) {
             let mut histogram = LatencyHistogram::default();
@@ -191,10 +237,18 @@ mod tests {
                 UnitSyscall { name: "read".to_owned(), waiting, histogram: histogram.clone(), errors: errors.clone() };
             let mut content = Content { stacks: stacks.clone(), ..Default::default() };
             content.add_syscall(syscall);
+            for (end, samples) in &walks {
+                content.quality.add(end, *samples);
+            }
+            let quality = content.quality.clone();
             let packed = Packer::new().unwrap().pack(content).unwrap();
             let mut read = Content::default();
             Unpacker::new().unwrap().unpack_into(&packed, &mut read).unwrap();
             prop_assert_eq!(read.stacks, stacks);
+            prop_assert_eq!(&read.quality, &quality);
+            let mut walks_only = Quality::default();
+            Unpacker::new().unwrap().unpack_walks(&packed, &mut walks_only).unwrap();
+            prop_assert_eq!(walks_only, quality);
             let syscall = &read.syscalls[&(waiting, "read".to_owned())];
             prop_assert_eq!(&syscall.histogram, &histogram);
             prop_assert_eq!(&syscall.errors, &errors);

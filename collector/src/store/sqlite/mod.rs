@@ -4,6 +4,7 @@
 
 mod block;
 mod dictionary;
+mod quality;
 mod read;
 mod readers;
 mod retain;
@@ -79,6 +80,8 @@ impl Sqlite {
                 other => {
                     if let Some(reason) = other.strip_prefix(write::LOST_PREFIX) {
                         stats.lost.insert(reason.to_owned(), value);
+                    } else if let Some(end) = other.strip_prefix(write::WALKS_PREFIX) {
+                        stats.walks.add(end, value);
                     }
                 }
             }

@@ -31,10 +31,24 @@ const POINTS_MAX: usize = 100_000;
 
 /// Who ran; in the order of an answer within a window.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Runner {
-    host: String,
+pub(super) struct Runner {
+    pub(super) host: String,
     unit: String,
-    version: String,
+    pub(super) version: String,
+}
+
+/// One series that a question is about.
+pub(super) struct Series {
+    pub(super) id: i64,
+    pub(super) runner: Runner,
+    labels: String,
+}
+
+impl Series {
+    /// One of its further labels.
+    pub(super) fn label(&self, key: &str) -> Result<Option<String>, StoreError> {
+        Ok(parse_labels(&self.labels)?.remove(key))
+    }
 }
 
 #[derive(Default)]
@@ -56,7 +70,7 @@ impl Sqlite {
         let mut rows: BTreeMap<(u64, Runner), Row> = BTreeMap::new();
         let mut unpacker = Unpacker::new()?;
         let mut counts = 0;
-        for (id, runner) in find_series(&reader, selection)? {
+        for Series { id, runner, .. } in find_series(&reader, selection)? {
             let mut find = reader
                 .prepare_cached(
                     "SELECT start_unix_ns, cpu_ns, data FROM block WHERE series = ?1 \
@@ -95,6 +109,7 @@ impl Sqlite {
                     start_unix_ns: start,
                     cpu_ns: row.cpu_ns,
                     profile,
+                    quality: row.content.quality,
                     syscalls: row.content.syscalls.into_values().collect(),
                 })
             })
@@ -111,7 +126,7 @@ impl Sqlite {
         let read = failed("read a series");
         let reader = self.readers.take()?;
         let mut points: BTreeMap<(u64, String), (u64, u64)> = BTreeMap::new();
-        for (id, runner) in find_series(&reader, selection)? {
+        for Series { id, runner, .. } in find_series(&reader, selection)? {
             let mut find = reader
                 .prepare_cached(
                     "SELECT start_unix_ns, samples, cpu_ns FROM block WHERE series = ?1 \
@@ -181,7 +196,7 @@ impl Sqlite {
             .prepare_cached(
                 "SELECT s.service, s.version, s.host, s.unit, sum(b.samples), \
                  sum(b.cpu_ns >> 32), sum(b.cpu_ns & 4294967295), \
-                 min(b.start_unix_ns), max(b.end_unix_ns) \
+                 min(b.start_unix_ns), max(b.end_unix_ns), sum(b.stacks), sum(b.whole) \
                  FROM series s CROSS JOIN block b ON b.series = s.id \
                  WHERE b.start_unix_ns >= ?1 AND b.start_unix_ns < ?2 GROUP BY s.id",
             )
@@ -202,10 +217,10 @@ impl Sqlite {
 }
 
 /// Series that a selection matches, and who ran in each.
-fn find_series(
+pub(super) fn find_series(
     connection: &Connection,
     selection: &Selection,
-) -> Result<Vec<(i64, Runner)>, StoreError> {
+) -> Result<Vec<Series>, StoreError> {
     let read = failed("find series");
     let mut find = connection
         .prepare_cached("SELECT id, host, unit, version, labels FROM series WHERE service = ?1")
@@ -220,7 +235,7 @@ fn find_series(
         };
         let labels: String = row.get(4).map_err(read)?;
         if matches(selection, &runner, &labels)? {
-            series.push((row.get(0).map_err(read)?, runner));
+            series.push(Series { id: row.get(0).map_err(read)?, runner, labels });
         }
     }
     Ok(series)
@@ -237,9 +252,7 @@ fn matches(selection: &Selection, runner: &Runner, labels: &str) -> Result<bool,
             _ => {
                 let labels = match &mut parsed {
                     Some(labels) => labels,
-                    None => parsed.insert(serde_json::from_str(labels).map_err(|_damaged| {
-                        StoreError::Damaged("labels of a series cannot be decoded")
-                    })?),
+                    None => parsed.insert(parse_labels(labels)?),
                 };
                 labels.get(key) == Some(value)
             }
@@ -249,6 +262,12 @@ fn matches(selection: &Selection, runner: &Runner, labels: &str) -> Result<bool,
         }
     }
     Ok(true)
+}
+
+/// Labels of a series by key.
+fn parse_labels(labels: &str) -> Result<HashMap<String, String>, StoreError> {
+    serde_json::from_str(labels)
+        .map_err(|_damaged| StoreError::Damaged("labels of a series cannot be decoded"))
 }
 
 /// Names stacks; looks each one up once per question.
@@ -284,7 +303,26 @@ impl Namer<'_> {
 struct Service {
     samples: u64,
     cpu_ns: u64,
-    versions: BTreeMap<String, VersionEntry>,
+    walked: Walked,
+    versions: BTreeMap<String, (VersionEntry, Walked)>,
+}
+
+/// Samples with a user stack, and those whose stack is whole.
+#[derive(Clone, Copy, Default)]
+struct Walked {
+    stacks: u64,
+    whole: u64,
+}
+
+impl Walked {
+    fn add(&mut self, other: Self) {
+        self.stacks = self.stacks.saturating_add(other.stacks);
+        self.whole = self.whole.saturating_add(other.whole);
+    }
+
+    fn whole_share(self) -> Option<f64> {
+        (self.stacks > 0).then(|| self.whole as f64 / self.stacks as f64)
+    }
 }
 
 impl Service {
@@ -297,16 +335,23 @@ impl Service {
         let cpu_ns = (i128::from(high) << 32) + i128::from(low);
         let start = unsigned(row.get(7)?);
         let end = unsigned(row.get(8)?);
+        let walked = Walked { stacks: unsigned(row.get(9)?), whole: unsigned(row.get(10)?) };
         self.samples = self.samples.saturating_add(samples);
+        self.walked.add(walked);
         self.cpu_ns = self.cpu_ns.saturating_add(u64::try_from(cpu_ns).unwrap_or(u64::MAX));
-        let entry = self.versions.entry(version).or_insert_with_key(|version| VersionEntry {
-            version: version.clone(),
-            first_seen_unix_ns: start,
-            last_seen_unix_ns: end,
-            samples: 0,
-            hosts: Vec::new(),
-            units: Vec::new(),
+        let (entry, known) = self.versions.entry(version).or_insert_with_key(|version| {
+            let entry = VersionEntry {
+                version: version.clone(),
+                first_seen_unix_ns: start,
+                last_seen_unix_ns: end,
+                samples: 0,
+                whole_share: None,
+                hosts: Vec::new(),
+                units: Vec::new(),
+            };
+            (entry, Walked::default())
         });
+        known.add(walked);
         entry.first_seen_unix_ns = entry.first_seen_unix_ns.min(start);
         entry.last_seen_unix_ns = entry.last_seen_unix_ns.max(end);
         entry.samples = entry.samples.saturating_add(samples);
@@ -316,12 +361,14 @@ impl Service {
     }
 
     fn into_entry(self, service: String) -> ServiceEntry {
-        let mut versions: Vec<VersionEntry> = self.versions.into_values().collect();
-        for version in &mut versions {
+        let mut versions = Vec::with_capacity(self.versions.len());
+        for (mut version, walked) in self.versions.into_values() {
+            version.whole_share = walked.whole_share();
             version.hosts.sort_unstable();
             version.hosts.dedup();
             version.units.sort_unstable();
             version.units.dedup();
+            versions.push(version);
         }
         versions.sort_by_key(|version| std::cmp::Reverse(version.last_seen_unix_ns));
         let first = versions.iter().map(|version| version.first_seen_unix_ns).min();
@@ -329,6 +376,7 @@ impl Service {
         ServiceEntry {
             service,
             samples: self.samples,
+            whole_share: self.walked.whole_share(),
             cpu_ns: self.cpu_ns,
             first_seen_unix_ns: first.unwrap_or_default(),
             last_seen_unix_ns: last.unwrap_or_default(),

@@ -14,7 +14,7 @@ use crate::store::StoreError;
 const APPLICATION_ID: i32 = 0x464c_4d57;
 
 /// Scripts by which a store grows from version `index` to `index + 1`; what is released never changes.
-const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// Largest store that is read through at start. 256 MiB take about a second; larger ones are only checked where they
 /// are read, because a restart must not take minutes.
@@ -162,7 +162,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
-    use crate::store::{Store, StoreOptions};
+    use crate::store::{Store, StoreOptions, TimeRange};
 
     fn refusal(path: &Path) -> String {
         Store::open(path, StoreOptions::default()).unwrap_err().to_string()
@@ -196,6 +196,25 @@ mod tests {
         drop(Store::open(&path, StoreOptions::default()).unwrap());
         Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
         assert!(refusal(&path).contains("version 99"), "{}", refusal(&path));
+    }
+
+    #[test]
+    fn a_store_of_the_first_version_keeps_its_windows() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("old.db");
+        let old = Connection::open(&path).unwrap();
+        old.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+        old.execute_batch(MIGRATIONS[0]).unwrap();
+        old.execute_batch(
+            "INSERT INTO series VALUES (1, 'svc', 'v1', 'host', 'unit', '{}'); \
+             INSERT INTO block VALUES (1, 1, 10, 20, 7, 70, x''); PRAGMA user_version = 1",
+        )
+        .unwrap();
+        drop(old);
+        let store = Store::open(&path, StoreOptions::default()).unwrap();
+        let always = TimeRange { start_unix_ns: 0, end_unix_ns: u64::MAX };
+        let catalog = store.catalog(always).unwrap();
+        assert_eq!((catalog[0].samples, catalog[0].whole_share), (7, None));
     }
 
     #[test]

@@ -55,6 +55,7 @@ fn batch(sequence: u64, start: u64, version: &str, counts: &[u64]) -> v1::Batch 
         stacks: (0..counts.len() as u32).collect(),
         counts: counts.to_vec(),
         syscalls: vec![syscall],
+        walks: Vec::new(),
     };
     v1::Batch {
         protocol: PROTOCOL_VERSION,
@@ -74,6 +75,19 @@ fn batch(sequence: u64, start: u64, version: &str, counts: &[u64]) -> v1::Batch 
         }),
         host_labels: Vec::new(),
     }
+}
+
+/// The same batch of a host whose stacks ended in these ways, and whose executable has this name.
+fn walked(mut batch: v1::Batch, executable: &str, walks: &[(&str, u64)]) -> v1::Batch {
+    let at = batch.strings.len() as u32;
+    batch.strings.extend(["executable".to_owned(), executable.to_owned()]);
+    batch.services[0].labels.push(v1::Label { key: at, value: at + 1 });
+    let count = |(end, samples): &(&str, u64)| v1::WalkEndCount {
+        end: (*end).to_owned(),
+        samples: *samples,
+    };
+    batch.services[0].walks = walks.iter().map(count).collect();
+    batch
 }
 
 fn frame(function: u32) -> v1::Frame {
@@ -110,6 +124,43 @@ fn a_batch_counts_once_however_often_it_is_written() {
     assert_eq!((stats.samples_taken, stats.lost["ring_full"]), (7, 2));
     assert!(stats.bytes_on_disk > 0);
     assert_eq!(query::merge(&store, &select(&[]), ALWAYS).unwrap().total(), 5);
+}
+
+#[test]
+fn how_the_walks_ended_is_kept_by_version_host_and_executable() {
+    let (_folder, store) = open();
+    let old = [("whole", 4), ("no user stack", 1)];
+    store.write(&walked(batch(1, T0, "v1", &[2, 3]), "a", &old)).unwrap();
+    let new = [("whole", 1), ("too deep", 3)];
+    store.write(&walked(batch(2, T0, "v2", &[2, 3]), "b", &new)).unwrap();
+    store.write(&walked(batch(3, T0 + 10 * SECOND, "v2", &[5]), "b", &new)).unwrap();
+    let all = store.quality(&select(&[]), ALWAYS).unwrap();
+    let shown: Vec<_> = all
+        .iter()
+        .map(|of| (&*of.version, &*of.executable, of.quality.stacks(), of.quality.whole()))
+        .collect();
+    assert_eq!(shown, [("v1", "a", 4, 4), ("v2", "b", 8, 2)]);
+    let first = TimeRange { start_unix_ns: T0, end_unix_ns: T0 + SECOND };
+    let narrow = store.quality(&select(&[("version", "v2")]), first).unwrap();
+    assert_eq!((narrow.len(), narrow[0].quality.stacks()), (1, 4));
+    let windows = store.unit_windows(&select(&[("version", "v2")]), ALWAYS, DAY).unwrap();
+    assert_eq!(windows[0].quality.reasons(), [("too deep", 6)]);
+    let catalog = store.catalog(ALWAYS).unwrap();
+    assert_eq!(catalog[0].whole_share, Some(0.5));
+    let shares: Vec<_> =
+        catalog[0].versions.iter().map(|of| (&*of.version, of.whole_share)).collect();
+    assert_eq!(shares, [("v2", Some(0.25)), ("v1", Some(1.0))]);
+    let totals = store.stats().unwrap().walks;
+    let expected = [("no user stack", 1), ("too deep", 6), ("whole", 6)];
+    assert_eq!(totals.ends().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn windows_of_agents_that_do_not_say_have_no_share() {
+    let (_folder, store) = open();
+    store.write(&batch(1, T0, "v1", &[2, 3])).unwrap();
+    assert_eq!(store.catalog(ALWAYS).unwrap()[0].whole_share, None);
+    assert!(store.quality(&select(&[]), ALWAYS).unwrap().is_empty());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use profiler_common::profile::LatencyHistogram;
+use profiler_common::profile::{LatencyHistogram, Quality};
 use profiler_common::wire::v1;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -20,8 +20,12 @@ pub(super) const SAMPLES_TAKEN: &str = "samples_taken";
 /// Stands before the reason in the name of a total of lost samples.
 pub(super) const LOST_PREFIX: &str = "lost:";
 
-/// Most reasons that are counted apart. An agent knows about twenty; more would be invented, and count as `other`.
-const LOST_REASONS_MAX: i64 = 128;
+/// Stands before the name of a walk's end in the name of its total.
+pub(super) const WALKS_PREFIX: &str = "walks:";
+
+/// Most names that are counted apart after one prefix. An agent knows about twenty reasons of loss and ten ends of a walk;
+/// more would be invented, and count as `other`.
+const NAMES_MAX: i64 = 128;
 
 const DAY_NS: u64 = 86_400 * 1_000_000_000;
 
@@ -38,6 +42,7 @@ impl Core {
             return Ok(Written::Duplicate);
         }
         let mut samples = 0_u64;
+        let mut walks = Quality::default();
         // Past retention: counted like any other, and as if retention had already passed.
         let is_kept = batch.end_unix_ns > self.floor_unix_ns;
         let day = day_of(batch.end_unix_ns);
@@ -45,14 +50,17 @@ impl Core {
         for service in &batch.services {
             let (content, service_samples) = content_of(batch, service, &mut stacks)?;
             samples = samples.saturating_add(service_samples);
+            walks.merge(&content.quality);
             if is_kept && !(content.stacks.is_empty() && content.syscalls.is_empty()) {
                 let series = find_or_add_series(&self.connection, batch, service)?;
                 let cpu_ns = service_samples.saturating_mul(service.period_ns);
+                let [stacks, whole] =
+                    [content.quality.stacks(), content.quality.whole()].map(signed);
                 let data = self.packer.pack(content)?;
                 self.connection
                     .prepare_cached(
-                        "INSERT INTO block (series, start_unix_ns, end_unix_ns, samples, cpu_ns, data) \
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                        "INSERT INTO block (series, start_unix_ns, end_unix_ns, samples, cpu_ns, data, stacks, \
+                         whole) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                     )
                     .and_then(|mut insert| {
                         insert.execute(params![
@@ -62,6 +70,8 @@ impl Core {
                             signed(service_samples),
                             signed(cpu_ns),
                             data,
+                            stacks,
+                            whole,
                         ])
                     })
                     .map_err(failed("write a block"))?;
@@ -72,8 +82,11 @@ impl Core {
         if let Some(accounting) = &batch.accounting {
             add_to_total(&self.connection, SAMPLES_TAKEN, accounting.samples_taken)?;
             for loss in &accounting.lost {
-                add_loss(&self.connection, loss)?;
+                add_to_named(&self.connection, LOST_PREFIX, &loss.reason, loss.samples)?;
             }
+        }
+        for (end, samples) in walks.ends() {
+            add_to_named(&self.connection, WALKS_PREFIX, end, samples)?;
         }
         Ok(Written::Stored)
     }
@@ -118,6 +131,9 @@ fn content_of(
             *known = known.saturating_add(*count);
             samples = samples.saturating_add(*count);
         }
+    }
+    for walk in &service.walks {
+        content.quality.add(&walk.end, walk.samples);
     }
     for syscall in &service.syscalls {
         content.add_syscall(syscall_of(batch, syscall)?);
@@ -183,20 +199,23 @@ fn find_or_add_series(
         .map_err(write)
 }
 
-fn add_loss(connection: &Connection, loss: &v1::Loss) -> Result<(), StoreError> {
-    let name = format!("{LOST_PREFIX}{}", loss.reason);
+/// Adds to the total of a name that an agent chose.
+fn add_to_named(
+    connection: &Connection,
+    prefix: &str,
+    name: &str,
+    amount: u64,
+) -> Result<(), StoreError> {
+    let total = format!("{prefix}{name}");
     let is_counted: bool = connection
         .prepare_cached(
             "SELECT EXISTS (SELECT 1 FROM meta WHERE name = ?1) \
-             OR (SELECT count(*) FROM meta WHERE name LIKE 'lost:%') < ?2",
+             OR (SELECT count(*) FROM meta WHERE substr(name, 1, length(?2)) = ?2) < ?3",
         )
-        .and_then(|mut count| count.query_row(params![name, LOST_REASONS_MAX], |row| row.get(0)))
-        .map_err(failed("count lost samples"))?;
-    if is_counted {
-        add_to_total(connection, &name, loss.samples)
-    } else {
-        add_to_total(connection, &format!("{LOST_PREFIX}other"), loss.samples)
-    }
+        .and_then(|mut count| count.query_row(params![total, prefix, NAMES_MAX], |row| row.get(0)))
+        .map_err(failed("count samples"))?;
+    let total = if is_counted { total } else { format!("{prefix}other") };
+    add_to_total(connection, &total, amount)
 }
 
 fn add_to_total(connection: &Connection, name: &str, amount: u64) -> Result<(), StoreError> {
