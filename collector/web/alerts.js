@@ -57,6 +57,7 @@ function evidence(alert, verdict, isFunction) {
     from !== null && to !== null ? ["CPU cores of a unit", `${cores(from)} → ${cores(to)}`] : null,
     [isFunction ? "Samples" : "Calls", `${count(verdict.samples_baseline)} and ${count(verdict.samples_candidate)}, `
       + `in ${count(verdict.replicates_baseline)} and ${count(verdict.replicates_candidate)} replicates`],
+    alert.evidence.caveats?.length ? ["Trust", alert.evidence.caveats.join("; ")] : null,
     verdict.also_visible_in?.length ? ["Also visible in", verdict.also_visible_in.join(", ")] : null,
   ];
   return element("dl", { class: "evidence" }, ...rows.filter(Boolean).flatMap(([term, value]) => [element("dt", {}, term), element("dd", {}, value)]));

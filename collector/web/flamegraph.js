@@ -7,13 +7,15 @@ import { FlameView, kindOf, nameOf, shareText } from "./flameview.js";
 import { cores, count, percent, time } from "./format.js";
 import { functions, readTree } from "./layout.js";
 import { ofKinds } from "./legend.js";
+import { trustOf } from "./quality.js";
 import { selection } from "./state.js";
 
 const FUNCTIONS_SHOWN = 100;
 
 export async function showFlamegraph({ main, state, catalog, signal, update, brief = false }) {
   const all = state.service === "*" || !state.service;
-  const answer = await ask("flamegraph", { ...selection(state), service: all ? "*" : state.service }, signal);
+  const question = { ...selection(state), service: all ? "*" : state.service };
+  const [answer, quality] = await Promise.all([ask("flamegraph", question, signal), ask("quality", question, signal)]);
   if (answer.total === 0) {
     main.replaceChildren(notice(`No samples of ${all ? "any service" : state.service} here`,
       element("p", {}, "Choose a longer time range, or another version, host or unit.")));
@@ -34,7 +36,7 @@ export async function showFlamegraph({ main, state, catalog, signal, update, bri
   });
   const title = element(brief ? "h2" : "h1", {}, all ? "All services" : state.service);
   const text = `${count(answer.total)} samples · ${cores(used)} CPU cores · ${time(answer.from)} to ${time(answer.to)}`;
-  const head = element("div", { class: "heading" }, title, element("span", { class: "facts" }, text),
+  const head = element("div", { class: "heading" }, title, element("span", { class: "facts" }, text), trust(quality),
     element("div", { class: "tools" }, pprof(state, all)));
   if (brief) {
     main.replaceChildren(head, view.node);
@@ -44,6 +46,11 @@ export async function showFlamegraph({ main, state, catalog, signal, update, bri
   }
   view.draw();
   return view;
+}
+
+function trust(quality) {
+  const trusted = trustOf(quality);
+  return trusted && element("span", { class: `facts${trusted.warn ? " warn" : ""}`, title: trusted.details.join("\n") }, trusted.text);
 }
 
 function pprof(state, all) {

@@ -4,6 +4,7 @@ import { ask } from "./api.js";
 import { element, table } from "./dom.js";
 import { showFlamegraph } from "./flamegraph.js";
 import { ago, cores, count } from "./format.js";
+import { almost } from "./quality.js";
 import { format } from "./state.js";
 
 /** Services with a small curve; the others are too quiet to see one. */
@@ -20,6 +21,7 @@ export async function showServices({ main, state, catalog, signal, update }) {
     { title: "CPU cores", number: true, cell: (entry) => cores(entry.cpu_ns / 1e9 / catalog.seconds), value: (entry) => entry.cpu_ns },
     { title: "CPU over time", cell: (entry) => sparks.get(entry.service) ?? "" },
     { title: "Samples", number: true, cell: (entry) => count(entry.samples), value: (entry) => entry.samples },
+    { title: "Whole stacks", number: true, cell: (entry) => (entry.whole_share === null ? "–" : almost(entry.whole_share)), value: (entry) => entry.whole_share ?? -1 },
     { title: "Versions", cell: (entry) => versions(entry) },
     { title: "Hosts", number: true, cell: (entry) => count(hosts(entry)), value: hosts },
     { title: "Last seen", cell: (entry) => ago(entry.last_seen_unix_ns / 1e9), value: (entry) => entry.last_seen_unix_ns },
