@@ -17,6 +17,10 @@ pub mod browser;
 pub mod tools;
 pub mod mount;
 pub mod batch;
+pub mod binomial;
+pub mod truth;
+pub mod symbols;
+pub mod mix;
 
 use std::fs;
 use std::fs::File;
@@ -92,6 +96,12 @@ pub fn e2e_folder() -> Result<PathBuf> {
     fs::create_dir_all(&folder)
         .with_context(|| format!("failed to create `{}`", folder.display()))?;
     Ok(folder)
+}
+
+/// Prints one line of what a scenario measured; the test runner shows it.
+#[expect(clippy::print_stderr, reason = "a measurement is worth seeing when it passes too")]
+pub fn report(line: &str) {
+    eprintln!("{line}");
 }
 
 fn prepare(name: &str) -> Result<Scenario> {

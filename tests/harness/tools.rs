@@ -16,13 +16,22 @@ use crate::{Scenario, binaries, browser, command};
 ///
 /// When there is no Go, or it cannot read the profile.
 pub fn pprof_top(profile: &Path) -> Result<String> {
-    let installed = folder()?.join("python/bin/go");
-    let go = if installed.is_file() { installed } else { PathBuf::from("go") };
+    let go = go()?;
     let mut pprof = Command::new(&go);
     pprof.args(["tool", "pprof", "-top", "-symbolize=none", "-nodecount=2000"]).arg(profile);
     let finished = command::finish(&mut pprof)
         .with_context(|| format!("no `{}`: install Go, or `cargo xtask test`", go.display()))?;
     Ok(finished.expect_code(0)?.stdout)
+}
+
+/// The Go toolchain.
+///
+/// # Errors
+///
+/// When the place of our tools is unknown.
+pub fn go() -> Result<PathBuf> {
+    let installed = folder()?.join("python/bin/go");
+    Ok(if installed.is_file() { installed } else { PathBuf::from("go") })
 }
 
 /// Opens a profile in speedscope, in the way its own command line does, and returns the page's elements.

@@ -1,0 +1,125 @@
+//! Stacks without frame pointers against programs whose mix of calls is known: whole, in order, and in their shares.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use harness::binaries::Program;
+use harness::mix::{Mix, Playing};
+use harness::running::quiet;
+use harness::{Scenario, command, scenario};
+
+/// Samples a second and CPU.
+const FREQUENCY_HZ: u64 = 999;
+
+/// Time for which each workload would have a CPU of its own, in seconds.
+const SECONDS_EACH: u64 = 4;
+
+/// Longest time until a running process has its tables, in samples that it can have taken by then.
+const WITHOUT_TABLES_MAX: u64 = FREQUENCY_HZ;
+
+/// How long a library stays open; it is then replaced by another one at the same place.
+const OPEN: Duration = Duration::from_secs(2);
+
+/// Share of the time in which a library that was opened may be unknown.
+const UNKNOWN_MAX: f64 = 0.25;
+
+#[test]
+fn c_programs_have_whole_stacks_in_their_shares() {
+    truth("unwind_truth_c", || {
+        Ok(vec![
+            Mix::c("plain")?,
+            Mix::c("frames")?,
+            Mix::c("recursion")?,
+            Mix::static_pie("plain")?,
+            Mix::stripped("plain")?,
+        ])
+    });
+}
+
+#[test]
+fn programs_in_other_languages_have_whole_stacks_in_their_shares() {
+    truth("unwind_truth_languages", || {
+        Ok(vec![
+            Mix::cpp("exceptions")?,
+            Mix::rust("release", "abort")?,
+            Mix::rust("release", "unwind")?,
+            Mix::go("goroutines")?,
+            Mix::go_stripped("goroutines")?,
+            Mix::ctypes()?,
+        ])
+    });
+}
+
+#[test]
+fn threads_signals_callbacks_and_children_have_whole_stacks_in_their_shares() {
+    truth("unwind_truth_entries", || {
+        Ok(vec![
+            Mix::c("threads")?,
+            Mix::c("signals")?,
+            Mix::c("callback")?,
+            Mix::c("clock")?,
+            Mix::c("vfork")?,
+        ])
+    });
+}
+
+#[test]
+fn libraries_that_come_and_go_are_followed() {
+    scenario("unwind_truth_reopen", |scenario| {
+        let mix = Mix::reopen(OPEN)?;
+        let playing = [mix.start(scenario)?];
+        let folded = capture(scenario, 4 * OPEN.as_secs())?;
+        let [reopen] = playing;
+        let found = reopen.truth.compare(&reopen.stacks(&folded)?);
+        harness::report(&found.line(&reopen.case));
+        found.expect_no_wrong_frames()?;
+        let unknown = 1.0 - found.whole_share();
+        ensure!(unknown <= UNKNOWN_MAX, "{unknown:.3} of the stacks end in an unknown library");
+        for library in ["first_work", "second_work"] {
+            ensure!(folded.contains(library), "nothing of `{library}` was seen");
+        }
+        Ok(())
+    });
+}
+
+/// Runs some workloads beside each other, captures the host, and compares each with its truth.
+fn truth(name: &str, mixes: impl FnOnce() -> Result<Vec<Mix>>) {
+    scenario(name, |scenario| {
+        let mixes = mixes()?;
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let seconds = (SECONDS_EACH * mixes.len() as u64).div_ceil(cpus as u64).max(SECONDS_EACH);
+        let mut playing: Vec<Playing> =
+            mixes.iter().map(|mix| mix.start(scenario)).collect::<Result<_>>()?;
+        let folded = capture(scenario, seconds)?;
+        let mut failures = Vec::new();
+        for workload in &mut playing {
+            workload.running().still_runs()?;
+            if let Err(error) = compare(workload, &folded) {
+                failures.push(format!("{}: {error:#}", workload.case));
+            }
+        }
+        ensure!(failures.is_empty(), "{}", failures.join("\n"));
+        Ok(())
+    });
+}
+
+fn compare(workload: &Playing, folded: &str) -> Result<()> {
+    let found = workload.truth.compare(&workload.stacks(folded)?);
+    harness::report(&found.line(&workload.case));
+    let early = found.without_tables();
+    ensure!(early <= WITHOUT_TABLES_MAX, "{early} samples before the process had tables");
+    found.expect_whole()?;
+    found.expect_no_wrong_frames()?;
+    found.expect_shares(&workload.truth)
+}
+
+fn capture(scenario: &Scenario, seconds: u64) -> Result<String> {
+    let out = scenario.path("out.folded");
+    let mut capture = quiet(&Program::Agent.path()?);
+    capture.args(["capture", "--all", "--frequency", &FREQUENCY_HZ.to_string()]);
+    capture.args(["--seconds", &seconds.to_string(), "-o"]).arg(&out);
+    command::finish(&mut capture)?.expect_code(0)?.expect_no_panic()?;
+    fs::read_to_string(&out).context("the capture wrote nothing")
+}

@@ -1,0 +1,102 @@
+// Go's own calling convention and stacks: work in the main goroutine and in others.
+package main
+
+import "runtime"
+
+const stepsPerUnit = 3000000
+
+var sink uint64
+
+//go:noinline
+func encodeRow() {
+	state := sink
+	for step := uint64(0); step < stepsPerUnit; step++ {
+		state = state*6364136223846793005 + step
+	}
+	sink = state
+}
+
+//go:noinline
+func decodeRow(room *[64]uint64) {
+	state := sink
+	for step := uint64(0); step < stepsPerUnit; step++ {
+		state = state*3202034522624059733 + step
+	}
+	room[0] = state
+}
+
+//go:noinline
+func hashRow() {
+	state := sink
+	for step := uint64(0); step < stepsPerUnit; step++ {
+		state = state*3935559000370003845 + step
+	}
+	sink = state
+}
+
+//go:noinline
+func encode() { encodeRow(); sink++ }
+
+//go:noinline
+func serveEncode() { encode(); sink++ }
+
+//go:noinline
+func decode() {
+	var room [64]uint64
+	decodeRow(&room)
+	sink += room[0]
+}
+
+//go:noinline
+func serveDecode() { decode(); sink++ }
+
+//go:noinline
+func hashAll(done chan bool) {
+	hashRow()
+	done <- true
+}
+
+// The work is done in a goroutine of its own, whose root is not the main one's.
+//
+//go:noinline
+func serveHash() {
+	done := make(chan bool)
+	go hashAll(done)
+	<-done
+}
+
+type card struct {
+	frames string
+	cards  int
+	play   func()
+}
+
+func main() {
+	runtime.GOMAXPROCS(2)
+	chains := []card{
+		{"runtime.goexit;runtime.main;main.main;main.serveEncode;main.encode;main.encodeRow", 10, serveEncode},
+		{"runtime.goexit;runtime.main;main.main;main.serveDecode;main.decode;main.decodeRow", 6, serveDecode},
+		{"runtime.goexit;*;main.hashAll;main.hashRow", 4, serveHash},
+	}
+	var deck []func()
+	for _, chain := range chains {
+		println("truth", chain.frames, chain.cards)
+		for copy := 0; copy < chain.cards; copy++ {
+			deck = append(deck, chain.play)
+		}
+	}
+	random := uint64(0x9e3779b97f4a7c15)
+	for {
+		for last := len(deck) - 1; last > 0; last-- {
+			random ^= random << 13
+			random ^= random >> 7
+			random ^= random << 17
+			other := int(random % uint64(last+1))
+			deck[last], deck[other] = deck[other], deck[last]
+		}
+		for _, play := range deck {
+			play()
+			sink++
+		}
+	}
+}
