@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use profiler_common::abi::row::{CHUNK_ROWS, CHUNKS_MAX};
 
 use crate::ship::client::parse_url;
 
@@ -15,6 +16,15 @@ pub const FREQUENCY_HZ_MAX: u32 = 1_000;
 
 /// Longest window: the process table keeps ended processes, and the drain unique stacks, for one window.
 const WINDOW_SECONDS_MAX: u64 = 300;
+
+/// Where the state lies when nothing else is said.
+pub const STATE_DIR_DEFAULT: &str = "/var/lib/flamewatch-agent";
+
+/// Bytes of unwind tables when nothing else is said: about 300 usual executables.
+pub const UNWIND_BYTES_DEFAULT: u64 = 32 << 20;
+
+/// Most bytes of unwind tables: the kernel program knows no more chunks of them.
+const UNWIND_BYTES_MAX: u64 = (CHUNKS_MAX * CHUNK_ROWS * size_of::<u32>()) as u64;
 
 /// Longest capture: a day.
 const CAPTURE_SECONDS_MAX: u64 = 86_400;
@@ -129,18 +139,22 @@ pub struct RunArguments {
     #[arg(long, value_name = "SECONDS", env = "FLAMEWATCH_WINDOW", default_value_t = 10,
         value_parser = clap::value_parser!(u64).range(1..=WINDOW_SECONDS_MAX))]
     pub window: u64,
-    /// Folder for the spool, the agent's id and its accounting
+    /// Folder for the spool, the agent's id, its accounting, and unwind tables
     #[arg(
         long,
         value_name = "FOLDER",
         env = "FLAMEWATCH_STATE_DIR",
-        default_value = "/var/lib/flamewatch-agent"
+        default_value = STATE_DIR_DEFAULT
     )]
     pub state_dir: PathBuf,
     /// Most bytes that wait on disk for the collector; the oldest are dropped, and counted, beyond that [256 MiB]
     #[arg(long, value_name = "BYTES", env = "FLAMEWATCH_SPOOL_BYTES_MAX", default_value_t = 256 << 20,
         value_parser = clap::value_parser!(u64).range(1 << 20..))]
     pub spool_bytes_max: u64,
+    /// Most bytes of unwind tables in the kernel; the ones used longest ago make room for others beyond that [32 MiB]
+    #[arg(long, value_name = "BYTES", env = "FLAMEWATCH_UNWIND_BYTES_MAX", default_value_t = UNWIND_BYTES_DEFAULT,
+        value_parser = clap::value_parser!(u64).range(1 << 20..=UNWIND_BYTES_MAX))]
+    pub unwind_bytes_max: u64,
     /// Where /metrics, /-/healthy and /-/ready are served
     #[arg(
         long,

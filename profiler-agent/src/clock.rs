@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
+
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 /// Unix time in nanoseconds.
@@ -9,6 +11,14 @@ const NANOS_PER_SECOND: u64 = 1_000_000_000;
 pub fn unix_ns() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Milliseconds of the monotonic clock, which is also that of samples.
+#[must_use]
+pub fn monotonic_ms() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000
+        + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
 }
 
 /// Start and end of a window of that length: from the end of the last one, unless the clock was set meanwhile or the host

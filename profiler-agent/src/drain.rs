@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 
 use indexmap::{Equivalent, IndexMap};
-use profiler_common::abi::event::{EventKind, ProcessEvent};
+use profiler_common::abi::event::{EventKind, PATH_BYTES, ProcessEvent};
 use profiler_common::abi::sample::{RawStack, SampleHeader, WalkEnd};
 
 use crate::process::ProcessKey;
@@ -61,8 +61,41 @@ pub struct ProcessSign {
     pub kind: SignKind,
     /// Name of the thread that gave the sign.
     pub comm: String,
+    /// File name of the program that it runs from now on; empty where the sign does not tell.
+    pub program: String,
     /// Cgroup (v2) of that thread.
     pub cgroup_id: u64,
+}
+
+/// How the walk of one sample went.
+#[derive(Debug)]
+pub struct Walk<'r> {
+    /// The process.
+    pub process: ProcessKey,
+    /// How it ended.
+    pub end: WalkEnd,
+    /// Monotonic time of the sample in nanoseconds.
+    pub time_ns: u64,
+    stack: RawStack<'r>,
+}
+
+impl Walk<'_> {
+    /// The addresses whose rules the walk took: the leaf, and the call before each return address.
+    pub fn rule_addresses(&self) -> impl Iterator<Item = u64> {
+        self.stack
+            .user()
+            .enumerate()
+            .map(|(index, address)| if index == 0 { address } else { address.saturating_sub(1) })
+    }
+}
+
+/// What a drain comes upon.
+#[derive(Debug)]
+pub enum Shown<'s> {
+    /// A process shows itself.
+    Process(&'s ProcessSign),
+    /// A sample.
+    Walk(&'s Walk<'s>),
 }
 
 /// What one drain read.
@@ -108,12 +141,26 @@ impl Drain {
         source: &mut dyn SampleSource,
         sign: &mut dyn FnMut(&ProcessSign),
     ) -> DrainReport {
+        self.drain_watched(source, &mut |shown| {
+            if let Shown::Process(shown) = shown {
+                sign(shown);
+            }
+        })
+    }
+
+    /// Reads all that waits in the source, events first, and calls `watch` for each process that shows itself, and for
+    /// each sample.
+    pub fn drain_watched(
+        &mut self,
+        source: &mut dyn SampleSource,
+        watch: &mut dyn FnMut(&Shown<'_>),
+    ) -> DrainReport {
         let events = source.read_events(&mut |record| {
             if let Some(event) = decode_event(record) {
-                sign(&event);
+                watch(&Shown::Process(&event));
             }
         });
-        let samples = source.read_samples(&mut |record| self.add(record, sign));
+        let samples = source.read_samples(&mut |record| self.add(record, watch));
         DrainReport { samples, events }
     }
 
@@ -129,7 +176,7 @@ impl Drain {
         }
     }
 
-    fn add(&mut self, record: &[u8], sign: &mut dyn FnMut(&ProcessSign)) {
+    fn add(&mut self, record: &[u8], watch: &mut dyn FnMut(&Shown<'_>)) {
         self.taken += 1;
         let Some((header, stack)) = SampleHeader::parse(record) else {
             self.undecodable += 1;
@@ -141,13 +188,15 @@ impl Drain {
         };
         let process = ProcessKey { tgid: header.tgid, start_ns: header.start_ns };
         if self.seen.insert(process) {
-            sign(&ProcessSign {
+            watch(&Shown::Process(&ProcessSign {
                 key: process,
                 kind: SignKind::Sample,
                 comm: comm_of(&header.comm),
+                program: String::new(),
                 cgroup_id: header.cgroup_id,
-            });
+            }));
         }
+        watch(&Shown::Walk(&Walk { process, end: walk_end, time_ns: header.time_ns, stack }));
         let key = StackRef { process, walk_end, stack };
         if let Some(found) = self.stacks.get_mut(&key) {
             found.count += 1;
@@ -168,7 +217,20 @@ fn decode_event(record: &[u8]) -> Option<ProcessSign> {
         EventKind::Exit => SignKind::Exit,
     };
     let key = ProcessKey { tgid: event.tgid, start_ns: event.start_ns };
-    Some(ProcessSign { key, kind, comm: comm_of(&event.comm), cgroup_id: event.cgroup_id })
+    let (comm, program) = (comm_of(&event.comm), program_of(&event.path));
+    Some(ProcessSign { key, kind, comm, program, cgroup_id: event.cgroup_id })
+}
+
+/// File name of a path; empty when the path was cut off, or leads to an open file, which has a number for a name.
+fn program_of(path: &[u8; PATH_BYTES]) -> String {
+    let length = path.iter().position(|byte| *byte == 0).unwrap_or(PATH_BYTES);
+    let path = &path[..length];
+    let is_cut = length >= PATH_BYTES - 1;
+    if is_cut || path.starts_with(b"/proc/") || path.starts_with(b"/dev/fd/") {
+        return String::new();
+    }
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    String::from_utf8_lossy(name).into_owned()
 }
 
 /// The name up to its first zero. The kernel lets a thread choose any bytes.
@@ -317,6 +379,7 @@ mod tests {
             tgid: 7,
             kind: EventKind::Exec as u32,
             comm: *b"sh\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+            path: [0; PATH_BYTES],
         };
         let (signs, _) = drain(vec![sample(7, &[], &[2])], vec![event.to_record()]);
         let kinds: Vec<SignKind> = signs.iter().map(|sign| sign.kind).collect();
@@ -346,5 +409,23 @@ mod tests {
             prop_assert_eq!(&*window.samples[0].kernel, kernel.as_slice());
             prop_assert_eq!(&*window.samples[0].user, user.as_slice());
         }
+    }
+
+    #[test]
+    fn a_program_is_named_by_the_end_of_its_path() {
+        let program = |text: &str| {
+            let mut path = [0; PATH_BYTES];
+            path[..text.len()].copy_from_slice(text.as_bytes());
+            program_of(&path)
+        };
+        assert_eq!(program("/usr/bin/cc1"), "cc1");
+        assert_eq!(program("./build.sh"), "build.sh");
+        assert_eq!(program("make"), "make");
+        for nameless in ["", "/", "/dev/fd/3", "/proc/self/exe"] {
+            assert_eq!(program(nameless), "", "{nameless}");
+        }
+        let long = format!("/{}", "x".repeat(PATH_BYTES - 3));
+        assert_eq!(program(&long), long[1..]);
+        assert_eq!(program(&format!("{long}y")), "", "the rest of the name is missing");
     }
 }

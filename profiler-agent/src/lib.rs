@@ -19,6 +19,7 @@ pub mod latency;
 pub mod fold;
 pub mod ship;
 
+pub mod sampler;
 pub mod pipeline;
 pub mod capture;
 pub mod check;

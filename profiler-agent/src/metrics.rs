@@ -21,6 +21,7 @@ use prometheus_client::registry::Registry;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::ship::{SharedOutbox, reason};
+use crate::unwind::UnwindMetrics;
 
 /// What the pipeline sets. Cloning shares the values.
 #[derive(Debug, Clone)]
@@ -34,6 +35,8 @@ pub struct Metrics {
     pub window_length: Histogram,
     /// Samples per second and CPU.
     pub frequency: Gauge,
+    /// How the unwind tables stand.
+    pub unwinding: UnwindMetrics,
     /// Processes and CPUs that are sampled may change; failures to follow them count here.
     pub attach_failures: Counter,
 }
@@ -49,6 +52,7 @@ impl Metrics {
             window_work: Histogram::new([0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0]),
             window_length: Histogram::new([1.0, 5.0, 9.0, 10.5, 12.0, 20.0, 60.0, 300.0]),
             frequency: Gauge::default(),
+            unwinding: UnwindMetrics::default(),
             attach_failures: Counter::default(),
         };
         // Ends that never come stand at zero, so that an alert on one can be written before it does.
@@ -87,6 +91,7 @@ impl Metrics {
             "Failed tries to sample a CPU that came online",
             metrics.attach_failures.clone(),
         );
+        metrics.unwinding.register(agent.sub_registry_with_prefix("unwind"));
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];
         agent.register("build", "Version of this program", Info::new(version));
         registry.register_collector(Box::new(OnDemand { outbox, kernel_lost: known_reasons() }));

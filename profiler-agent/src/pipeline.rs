@@ -8,9 +8,7 @@
 //!
 //! The end of each stage ends the next: sampling, naming, shipping, admin. An end that nobody asked for is an error.
 
-use std::collections::HashMap;
 use std::fs;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
@@ -26,22 +24,24 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{Admin, Pulse, Readiness};
 use crate::args::RunArguments;
 use crate::clock::{unix_ns, window_times};
-use crate::drain::{Drain, DrainReport, DrainedWindow, ProcessSign};
 use crate::fold::{Folder, Window};
 use crate::host;
-use crate::kernel::{Counters, Kernel, LoadOptions, support};
-use crate::latency::{LatencyReader, SyscallWindow};
+use crate::kernel::LoadOptions;
 use crate::metrics::Metrics;
-use crate::normalize::{LocatedSample, locate};
-use crate::process::{self, Identity, ProcessKey, ProcessTable, TableOptions};
+use crate::process::TableOptions;
+use crate::sampler::{LocatedWindow, Sampler};
 use crate::ship::client::Client;
 use crate::ship::encode::HostFacts;
 use crate::ship::{Outbox, OutboxOptions, SharedOutbox, Shipper};
 use crate::symbolize::Symbolizer;
 use crate::target::Target;
+use crate::unwind::UnwindOptions;
 
 /// Time between two drains; the kernel's ring holds several seconds.
 pub const DRAIN_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Folder inside the state folder that keeps unwind tables from one run to the next.
+pub const TABLES_FOLDER: &str = "unwind";
 
 /// Drains between two readings of the kernel's counters.
 const DRAINS_PER_COUNT: u32 = 10;
@@ -52,102 +52,6 @@ const STOP_DEADLINE: Duration = Duration::from_secs(25);
 
 /// How long writing the books at the end may take.
 const LAST_WORD_DEADLINE: Duration = Duration::from_secs(3);
-
-const NANOS_PER_SECOND: u64 = 1_000_000_000;
-
-/// From the kernel's rings to located stacks.
-#[derive(Debug)]
-pub struct Sampler {
-    kernel: Kernel,
-    drain: Drain,
-    table: ProcessTable,
-    latency: Option<LatencyReader>,
-    period_ns: u64,
-}
-
-/// One window whose addresses are located and not yet named.
-#[derive(Debug)]
-pub struct LocatedWindow {
-    period_ns: u64,
-    start_unix_ns: u64,
-    end_unix_ns: u64,
-    stacks: Vec<(Arc<Identity>, LocatedSample)>,
-    syscalls: Vec<(Arc<Identity>, SyscallWindow)>,
-    /// Samples drained, those lost since included.
-    pub taken: u64,
-    /// Samples lost on the way, by reason.
-    pub lost: Vec<(&'static str, u64)>,
-}
-
-impl Sampler {
-    /// Loads the kernel program and starts to sample.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel or the rights of this process allow nothing of what was asked for.
-    pub fn start(load: &LoadOptions, table: TableOptions) -> anyhow::Result<Self> {
-        let kernel = Kernel::load(load).context("failed to start sampling")?;
-        for missing in kernel.degraded() {
-            tracing::warn!("{missing}; `flamewatch-agent check` says more");
-        }
-        if !support::sees_all_processes() {
-            tracing::warn!(
-                "/proc shows other process numbers than the kernel reports, so services stay unknown; \
-                 run the agent on the host or with `--pid host` (`hostPID: true`)"
-            );
-        }
-        Ok(Self {
-            latency: kernel.latency_reader(),
-            kernel,
-            drain: Drain::new(),
-            table: ProcessTable::new(table),
-            period_ns: NANOS_PER_SECOND / u64::from(load.frequency_hz.max(1)),
-        })
-    }
-
-    /// Takes everything out of the kernel's rings.
-    pub fn drain(&mut self) -> DrainReport {
-        let table = &mut self.table;
-        self.drain.drain(&mut self.kernel, &mut |sign: &ProcessSign| table.observe(sign))
-    }
-
-    /// Ends the window: what was drained since the last one.
-    pub fn take_window(&mut self, start_unix_ns: u64, end_unix_ns: u64) -> LocatedWindow {
-        let DrainedWindow { samples, taken, lost } = self.drain.take_window();
-        let latency = self.latency.as_mut();
-        let syscalls =
-            latency.map(|latency| latency.take_window(&process::is_alive)).unwrap_or_default();
-        let mut identities = HashMap::new();
-        let mut identity_of = |table: &ProcessTable, key: ProcessKey| {
-            let known = identities.entry(key).or_insert_with(|| Arc::new(table.identity(key)));
-            Arc::clone(known)
-        };
-        let table = &self.table;
-        let stacks = samples
-            .iter()
-            .map(|sample| (identity_of(table, sample.process), locate(sample, table)))
-            .collect();
-        let syscalls = syscalls
-            .into_iter()
-            .map(|syscall| (identity_of(table, syscall.process), syscall))
-            .collect();
-        self.table.close_window();
-        let period_ns = self.period_ns;
-        LocatedWindow { period_ns, start_unix_ns, end_unix_ns, stacks, syscalls, taken, lost }
-    }
-
-    /// The kernel side.
-    pub fn kernel_mut(&mut self) -> &mut Kernel {
-        &mut self.kernel
-    }
-
-    /// Counts of every outcome in the kernel so far; `None` when it does not say.
-    #[must_use]
-    pub fn counters(&self) -> Option<Counters> {
-        let counters = self.kernel.counters();
-        counters.inspect_err(|error| tracing::warn!(%error, "failed to read the counters")).ok()
-    }
-}
 
 /// Names and folds a window.
 #[must_use]
@@ -186,7 +90,12 @@ pub async fn run(arguments: RunArguments) -> anyhow::Result<()> {
         version: arguments.service_version.clone(),
     };
     let load = load_options(&arguments)?;
-    let sampler = tokio::task::spawn_blocking(move || Sampler::start(&load, table)).await??;
+    let unwind = UnwindOptions {
+        bytes_max: arguments.unwind_bytes_max,
+        cache: Some(arguments.state_dir.join(TABLES_FOLDER)),
+    };
+    let start = move || Sampler::start(&load, table, &unwind);
+    let sampler = tokio::task::spawn_blocking(start).await??;
     log_start(&arguments, &outbox);
 
     let stop = CancellationToken::new();
@@ -313,7 +222,7 @@ impl Sampling {
             if self.stop.is_cancelled() {
                 break;
             }
-            self.sampler.drain();
+            self.sampler.drain()?;
             if round.is_multiple_of(DRAINS_PER_COUNT)
                 && let Some(mut outbox) = self.outbox.try_lock()
             {
@@ -338,7 +247,7 @@ impl Sampling {
             }
         }
         self.sampler.kernel_mut().stop_sampling();
-        self.sampler.drain();
+        self.sampler.drain()?;
         let (start, end) = window_times(last_end, unix_ns(), started.elapsed());
         let last = self.sampler.take_window(start, end);
         count(&self.sampler, &mut self.outbox.lock(), &self.metrics);
@@ -359,6 +268,9 @@ impl Sampling {
 
 /// Enters the kernel's counters in the books.
 fn count(sampler: &Sampler, outbox: &mut Outbox, metrics: &Metrics) {
+    if let Some(report) = sampler.unwinding() {
+        metrics.unwinding.set(&report);
+    }
     let Some(counters) = sampler.counters() else { return };
     let lost: Vec<(&str, u64)> =
         counters.lost().map(|(outcome, samples)| (outcome.name(), samples)).collect();

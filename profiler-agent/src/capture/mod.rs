@@ -14,6 +14,7 @@ mod speedscope;
 mod svg;
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
 use std::process::{Child, ExitCode, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,14 +24,16 @@ use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use profiler_common::abi::settings::Scope;
 
-use crate::args::{CaptureArguments, OutputForm};
+use crate::args::{CaptureArguments, OutputForm, STATE_DIR_DEFAULT, UNWIND_BYTES_DEFAULT};
 use crate::clock::unix_ns;
 use crate::host;
 use crate::kernel::{Counters, LoadOptions};
-use crate::pipeline::{self, DRAIN_INTERVAL, LocatedWindow, Sampler};
+use crate::pipeline::{self, DRAIN_INTERVAL, TABLES_FOLDER};
 use crate::process::TableOptions;
+use crate::sampler::{LocatedWindow, Sampler};
 use crate::symbolize::{Options, Symbolizer};
 use crate::target::{self, Target};
+use crate::unwind::UnwindOptions;
 use command::Stopped;
 use form::{Captured, Form};
 use summary::Summary;
@@ -51,8 +54,8 @@ pub fn run(arguments: &CaptureArguments) -> anyhow::Result<ExitCode> {
     form::check_writable(&arguments.out)?;
     let interrupted = watch_signals()?;
     let mut taking = Taking::start(arguments)?;
-    let ended = taking.sample(&interrupted);
-    let captured = taking.finish(arguments, ended);
+    let ended = taking.sample(&interrupted)?;
+    let captured = taking.finish(arguments, ended)?;
     form::write(&arguments.out, &form.render(&captured)?)?;
     print(arguments, &Summary::of(&captured, &arguments.out))?;
     taking.wait(&interrupted)
@@ -109,21 +112,21 @@ impl Taking {
     }
 
     /// Drains until the time is over, ctrl-c, or nothing is left to sample.
-    fn sample(&mut self, interrupted: &AtomicBool) -> Ended {
+    fn sample(&mut self, interrupted: &AtomicBool) -> anyhow::Result<Ended> {
         let mut samples = 0;
         loop {
             std::thread::sleep(DRAIN_INTERVAL);
-            samples += self.sampler.drain().samples;
+            samples += self.sampler.drain()?.samples;
             self.progress.set_position(self.started.elapsed().as_millis() as u64);
             self.progress.set_message(format!("{samples} samples"));
             if interrupted.load(Ordering::Relaxed) {
-                return Ended::Interrupted;
+                return Ok(Ended::Interrupted);
             }
             if self.duration.is_some_and(|duration| self.started.elapsed() >= duration) {
-                return Ended::TimeIsOver;
+                return Ok(Ended::TimeIsOver);
             }
             if self.targets_are_gone() {
-                return Ended::TargetsAreGone;
+                return Ok(Ended::TargetsAreGone);
             }
         }
     }
@@ -139,9 +142,9 @@ impl Taking {
     }
 
     /// Stops to sample and names what was seen.
-    fn finish(&mut self, arguments: &CaptureArguments, ended: Ended) -> Captured {
+    fn finish(&mut self, arguments: &CaptureArguments, ended: Ended) -> anyhow::Result<Captured> {
         self.sampler.kernel_mut().stop_sampling();
-        self.sampler.drain();
+        self.sampler.drain()?;
         let window = self.sampler.take_window(self.start_unix_ns, unix_ns());
         let lost = self.lost(&window);
         let samples = window.taken;
@@ -155,13 +158,13 @@ impl Taking {
             .sampler
             .counters()
             .map_or(0, |counters| counters.lost().map(|(_, samples)| samples).sum());
-        Captured {
+        Ok(Captured {
             window,
             title: title(arguments),
             frequency_hz: arguments.frequency,
             taken: samples + kernel_lost,
             lost,
-        }
+        })
     }
 
     /// Waits for the command, if there is one: it may outlive the time of the capture. A signal ends the waiting, not
@@ -212,7 +215,11 @@ fn start_sampler(arguments: &CaptureArguments, command: Option<u32>) -> anyhow::
     };
     target.apply(&mut load)?;
     let table = TableOptions { host: host::name(), ..TableOptions::default() };
-    Sampler::start(&load, table)
+    let unwind = UnwindOptions {
+        bytes_max: UNWIND_BYTES_DEFAULT,
+        cache: Some(Path::new(STATE_DIR_DEFAULT).join(TABLES_FOLDER)),
+    };
+    Sampler::start(&load, table, &unwind)
 }
 
 fn title(arguments: &CaptureArguments) -> String {

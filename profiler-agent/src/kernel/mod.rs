@@ -9,6 +9,7 @@ mod cost;
 mod counters;
 mod log;
 mod slots;
+mod tables;
 pub mod support;
 
 pub use cost::{ProgramCost, program_costs};
@@ -26,6 +27,7 @@ use tracing::warn;
 
 use crate::latency::LatencyReader;
 use crate::source::SampleSource;
+use crate::unwind::Upload;
 
 /// What to load.
 #[derive(Debug, Clone)]
@@ -234,6 +236,21 @@ impl Kernel {
         }
     }
 
+    /// Writes unwind tables; `None` when CPUs are not sampled or the tables cannot be opened.
+    #[must_use]
+    pub fn unwind_tables(&self) -> Option<Box<dyn Upload>> {
+        if !self.samples_cpus {
+            return None;
+        }
+        match tables::KernelTables::open(&self.ebpf) {
+            Ok(tables) => Some(Box::new(tables)),
+            Err(error) => {
+                warn!("failed to open the unwind tables, so frame pointers alone are followed: {error:#}");
+                None
+            }
+        }
+    }
+
     fn set_scope(&mut self, options: &LoadOptions) -> Result<(), LoadError> {
         match options.scope {
             Scope::All => Ok(()),
@@ -266,6 +283,9 @@ impl Kernel {
 
     fn start_sampling(&mut self) -> bool {
         self.samples_cpus = true;
+        if let Err(error) = attach::load_walk_program(&mut self.ebpf) {
+            self.degraded.push(format!("deep stacks are cut off: {error:#}"));
+        }
         let attached = attach::load_sample_program(&mut self.ebpf)
             .and_then(|()| self.attach_new_cpus().map(|_| ()));
         if let Err(error) = &attached {

@@ -87,8 +87,9 @@ impl SlotSource for KernelSlots {
     }
 }
 
-fn clone_map(ebpf: &Ebpf, name: &'static str) -> anyhow::Result<MapData> {
-    let (Map::Array(map) | Map::HashMap(map)) =
+/// Opens a map of the object once more.
+pub(super) fn clone_map(ebpf: &Ebpf, name: &'static str) -> anyhow::Result<MapData> {
+    let (Map::Array(map) | Map::HashMap(map) | Map::ArrayOfMaps(map)) =
         ebpf.map(name).with_context(|| format!("the object lacks map `{name}`"))?
     else {
         anyhow::bail!("map `{name}` is of another type");

@@ -25,11 +25,14 @@ const TICK_NS: u64 = 10_000_000;
 
 /// What `/proc/PID/stat` tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Status {
+pub(crate) struct Status {
     /// Whether it is a thread of the kernel.
-    pub kernel_thread: bool,
+    pub(super) kernel_thread: bool,
     /// Start in ticks since boot.
     start_ticks: u64,
+    /// Where the code of its program begins, and its stack: another program has others. Both are 0 to whom the kernel
+    /// does not tell.
+    program: (u64, u64),
 }
 
 impl Status {
@@ -40,7 +43,9 @@ impl Status {
         let mut fields = fields.split_whitespace();
         let flags: u64 = fields.nth(9 - 3)?.parse().ok()?;
         let start_ticks = fields.nth(22 - 10)?.parse().ok()?;
-        Some(Self { kernel_thread: flags & KERNEL_THREAD != 0, start_ticks })
+        let mut address = |skipped| fields.nth(skipped).and_then(|field| field.parse().ok());
+        let program = (address(26 - 23).unwrap_or(0), address(28 - 27).unwrap_or(0));
+        Some(Self { kernel_thread: flags & KERNEL_THREAD != 0, start_ticks, program })
     }
 
     /// Whether this process is the one that started at that time; an unknown time (0) fits any.
@@ -50,7 +55,7 @@ impl Status {
 }
 
 /// Reads the status of a process; `None` when it is gone or its number belongs to another one by now.
-pub(super) fn read_status(key: ProcessKey) -> Option<Status> {
+pub(crate) fn read_status(key: ProcessKey) -> Option<Status> {
     let text = read_text(key.tgid, "stat", FILE_BYTES_MAX).ok()?;
     Status::parse(&text).filter(|status| status.started_at(key.start_ns))
 }
@@ -118,8 +123,10 @@ mod tests {
 
     #[test]
     fn a_name_with_spaces_and_parentheses_does_not_shift_the_fields() {
-        let text = "7 (a) 1 (b)) S 1 7 7 0 -1 2097472 0 0 0 0 0 0 0 0 20 0 1 0 4242 0 0\n";
-        assert_eq!(Status::parse(text), Some(Status { kernel_thread: true, start_ticks: 4242 }));
+        let text =
+            "7 (a) 1 (b)) S 1 7 7 0 -1 2097472 0 0 0 0 0 0 0 0 20 0 1 0 4242 0 0 9 11 12 13 0\n";
+        let status = Status { kernel_thread: true, start_ticks: 4242, program: (11, 13) };
+        assert_eq!(Status::parse(text), Some(status));
     }
 
     #[test]

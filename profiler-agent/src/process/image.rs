@@ -2,14 +2,17 @@
 
 use std::sync::{Arc, Weak};
 
+use super::ProcessKey;
 use super::executable::{EXECUTABLES_MAX, Executable, ExecutableCache};
-use super::facts;
+use super::facts::{self, Status};
 use super::mappings::{Mapping, MappingKind, find_mapping, read_mappings};
 use crate::normalize::Located;
 
 /// Executable mappings of one program, sorted by address.
 #[derive(Debug, Default)]
 pub(super) struct Image {
+    /// The process just before its mappings were read; `None` when it was gone.
+    status: Option<Status>,
     mappings: Vec<Mapping>,
     /// One for each mapping.
     files: Vec<Opened>,
@@ -27,7 +30,13 @@ enum Opened {
 
 impl Image {
     /// Reads the mappings of a process, as many as `bytes_max` allows, and opens what is behind them, while it lives.
-    pub(super) fn read(tgid: u32, executables: &mut ExecutableCache, bytes_max: usize) -> Self {
+    pub(super) fn read(
+        key: ProcessKey,
+        executables: &mut ExecutableCache,
+        bytes_max: usize,
+    ) -> Self {
+        let tgid = key.tgid;
+        let status = facts::read_status(key);
         let mappings = facts::open_maps(tgid).and_then(|maps| read_mappings(maps, bytes_max));
         let mappings = mappings.unwrap_or_default();
         let mut files = vec![Opened::NotYet; mappings.len()];
@@ -37,7 +46,40 @@ impl Image {
                 *file = Opened::from(executables.open(tgid, mapping).ok().as_ref());
             }
         }
-        Self { mappings, files }
+        Self { status, mappings, files }
+    }
+
+    /// Whether a process has the same mappings now as when they were read.
+    pub(super) fn is_current(&self, key: ProcessKey) -> bool {
+        /// More than one mapping takes, so that a new one is seen.
+        const ONE_MORE: usize = 8192;
+        let maps = facts::open_maps(key.tgid);
+        let maps = maps.and_then(|maps| read_mappings(maps, self.bytes() + ONE_MORE));
+        let now = facts::read_status(key);
+        now.is_some() && now == self.status && maps.is_ok_and(|mappings| mappings == self.mappings)
+    }
+
+    /// The process just before its mappings were read.
+    pub(super) fn status(&self) -> Option<Status> {
+        self.status
+    }
+
+    /// All mappings with the files behind them, as far as they can be opened.
+    pub(super) fn files(
+        &mut self,
+        open: &mut dyn FnMut(&Mapping) -> Option<Arc<Executable>>,
+    ) -> Vec<(Mapping, Option<Arc<Executable>>)> {
+        let mut all = Vec::with_capacity(self.mappings.len());
+        for (mapping, file) in self.mappings.iter().zip(&mut self.files) {
+            let is_file = matches!(mapping.kind, MappingKind::File | MappingKind::Deleted);
+            let mut known = file.get();
+            if is_file && known.is_none() && !matches!(file, Opened::Failed) {
+                known = open(mapping);
+                *file = Opened::from(known.as_ref());
+            }
+            all.push((mapping.clone(), known));
+        }
+        all
     }
 
     /// Memory that its mappings take.

@@ -12,9 +12,11 @@ mod mappings;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 pub use executable::{EXECUTABLES_MAX, Executable, FileId};
 pub(crate) use executable::{open_in_root, open_regular};
+pub(crate) use facts::{Status, read_status};
 pub use mappings::{MAPPINGS_MAX, Mapping, MappingKind, parse_mappings};
 
 use crate::drain::{ProcessSign, SignKind};
@@ -48,7 +50,7 @@ pub struct ProcessKey {
 /// Whether this very process, not a later one with its number, runs or waits to be reaped.
 #[must_use]
 pub fn is_alive(key: ProcessKey) -> bool {
-    facts::read_status(key).is_some()
+    read_status(key).is_some()
 }
 
 /// Which service a process belongs to.
@@ -92,11 +94,23 @@ pub struct ProcessTable {
 struct State {
     processes: HashMap<ProcessKey, Process>,
     latest: HashMap<u32, ProcessKey>,
+    /// File names of the programs that were begun in this window, for processes that end before `/proc` can be read; at
+    /// most [`PROCESSES_MAX`], some 3 MB.
+    programs: HashMap<ProcessKey, String>,
     executables: ExecutableCache,
     /// Mappings read: those kept, and those given up since the window began.
     images_bytes: usize,
     exec_discoveries: u32,
     windows: u32,
+}
+
+/// Executable mappings of a process, and the opened files behind them.
+#[derive(Debug)]
+pub(crate) struct MappedImage {
+    /// The process just before they were read.
+    pub status: Status,
+    /// The mappings, sorted by address.
+    pub files: Vec<(Mapping, Option<Arc<Executable>>)>,
 }
 
 /// What was learned about one process.
@@ -128,6 +142,7 @@ impl ProcessTable {
         let state = state.get_mut();
         match sign.kind {
             SignKind::Exec => {
+                state.note_program(sign);
                 // One that was sampled is discovered at once in any case: its next sample may give no sign.
                 let known = state.processes.contains_key(&sign.key);
                 if known || state.exec_discoveries < EXEC_DISCOVERIES_MAX {
@@ -175,11 +190,33 @@ impl ProcessTable {
         self.state.borrow().latest.get(&tgid).copied()
     }
 
+    /// Reads the mappings of a process again, or for the first time, unless they are the same as before. Returns whether
+    /// something is new.
+    pub(crate) fn refresh(&mut self, key: ProcessKey) -> bool {
+        let state = self.state.get_mut();
+        match state.processes.get(&key) {
+            None => state.discover(key, "", &self.options),
+            Some(Process { image: Some(image), .. }) if image.is_current(key) => return false,
+            Some(_) => state.read_image(key),
+        }
+        true
+    }
+
+    /// What a process has mapped, as far as that was read; `None` when it was gone by then.
+    pub(crate) fn mapped(&mut self, key: ProcessKey) -> Option<MappedImage> {
+        let State { processes, executables, .. } = self.state.get_mut();
+        let image = processes.get_mut(&key)?.image.as_mut()?;
+        let status = image.status()?;
+        let files = image.files(&mut |mapping| executables.open(key.tgid, mapping).ok());
+        Some(MappedImage { status, files })
+    }
+
     /// Forgets processes that ended; call it after their samples were folded.
     pub fn close_window(&mut self) {
         let state = self.state.get_mut();
         state.windows = state.windows.wrapping_add(1);
         state.exec_discoveries = 0;
+        state.programs.clear();
         let sweep = state.windows.is_multiple_of(SWEEP_WINDOWS);
         state.processes.retain(|key, process| {
             process.reread = false;
@@ -225,6 +262,16 @@ impl State {
         self.latest.get(&key.tgid).copied().unwrap_or(key)
     }
 
+    /// Notes which program a process runs now.
+    fn note_program(&mut self, sign: &ProcessSign) {
+        let ProcessSign { key, program, .. } = sign;
+        if program.is_empty() {
+            self.programs.remove(key);
+        } else if self.programs.len() < PROCESSES_MAX {
+            self.programs.insert(*key, program.clone());
+        }
+    }
+
     /// Reads all about a process; its earlier program is kept for samples of this window.
     fn discover(&mut self, key: ProcessKey, comm: &str, options: &TableOptions) {
         let known = self.processes.remove(&key);
@@ -233,11 +280,10 @@ impl State {
             return;
         }
         let exited = known.as_ref().is_some_and(|process| process.exited);
+        let begun = self.programs.get(&key).cloned();
+        let (comm, executable) = (comm.to_owned(), begun.clone());
         let mut process = Process {
-            identity: identity::identify(
-                &Facts { comm: comm.to_owned(), ..Facts::default() },
-                options,
-            ),
+            identity: identity::identify(&Facts { comm, executable, ..Facts::default() }, options),
             namespace_tgid: key.tgid,
             image: None,
             earlier: known.and_then(|process| process.image),
@@ -245,9 +291,13 @@ impl State {
             reread: false,
             early: false,
         };
-        if let Some(status) = facts::read_status(key) {
+        if let Some(status) = read_status(key) {
             let mut facts = facts::read_facts(key.tgid, status);
-            let image = self.open_image(key.tgid);
+            let image = self.open_image(key);
+            // One that ended and was not waited for has a status, and no program any more.
+            if facts.executable.is_none() && facts.kernel_thread.is_none() {
+                facts.executable = begun;
+            }
             facts.build_id = build_id(key.tgid, &image);
             process.namespace_tgid = facts::read_namespace_tgid(key.tgid);
             // Whoever ended or ran another program meanwhile is not described by what was read.
@@ -260,9 +310,9 @@ impl State {
         self.processes.insert(key, process);
     }
 
-    fn open_image(&mut self, tgid: u32) -> Image {
+    fn open_image(&mut self, key: ProcessKey) -> Image {
         let room = IMAGES_BYTES_MAX.saturating_sub(self.images_bytes);
-        let image = Image::read(tgid, &mut self.executables, room);
+        let image = Image::read(key, &mut self.executables, room);
         self.images_bytes += image.bytes();
         image
     }
@@ -272,7 +322,7 @@ impl State {
         if !self.processes.contains_key(&key) || !is_alive(key) {
             return;
         }
-        let image = self.open_image(key.tgid);
+        let image = self.open_image(key);
         // An ending process has no mappings any more; the old ones are right then.
         if let Some(process) = self.processes.get_mut(&key).filter(|_| !image.is_empty()) {
             process.image = Some(image);

@@ -19,6 +19,7 @@ use profiler_common::wire::STACK_FRAMES_MAX;
 
 use crate::normalize::{Located, LocatedSample};
 use crate::process::{Executable, ProcessKey};
+pub(crate) use vdso::open_vdso;
 use cache::{NameCache, NameKey};
 use kernel::KernelNames;
 use native::NativeNames;
@@ -64,7 +65,7 @@ impl Symbolizer {
     /// Makes a symbolizer with empty caches; files are read when an address needs them.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        let vdso = vdso::open_vdso();
+        let vdso = open_vdso();
         if let Err(error) = &vdso {
             tracing::debug!(%error, "failed to copy the vdso; its frames stay without names");
         }

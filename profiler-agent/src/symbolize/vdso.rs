@@ -16,7 +16,7 @@ pub(super) const MODULE: &str = "[vdso]";
 const IMAGE_BYTES_MAX: u64 = 1 << 20;
 
 /// Copies the vDSO of this very process into a file without a name.
-pub(super) fn open_vdso() -> io::Result<Arc<Executable>> {
+pub(crate) fn open_vdso() -> io::Result<Arc<Executable>> {
     let maps = std::fs::read("/proc/self/maps")?;
     let mapping = parse_mappings(&maps)
         .into_iter()
