@@ -59,7 +59,7 @@ const SIGNAL_RIP: u64 = 40 + 8 * 16;
 /// Largest distance that a chain of frame pointers may leap; a larger one is no frame.
 const FRAME_BYTES_MAX: u64 = 1 << 20;
 
-/// Goes to the caller by a rule that is not [`Rule::NONE`].
+/// Goes to the caller by a rule; without one by the frame pointer.
 ///
 /// # Errors
 ///
@@ -70,29 +70,21 @@ pub fn step(
     frame: &Registers,
     memory: &mut impl Memory,
 ) -> Result<Registers, WalkEnd> {
-    let cfa = match rule.cfa {
-        cfa::ROOT => return Err(WalkEnd::Root),
-        cfa::SIGNAL => return step_over_signal(frame, memory),
-        cfa::PLT => {
-            let pushed = (frame.rip & 15) >= rule.cfa_offset as u64;
-            frame.rsp.wrapping_add(if pushed { 16 } else { 8 })
-        }
-        form => {
-            let base = base(form, frame, memory)?;
-            match form & cfa::FORM_MASK {
-                cfa::REGISTER | cfa::RETURN_IN_REGISTER => {
-                    base.wrapping_add(i64::from(rule.cfa_offset) as u64)
-                }
-                cfa::DEREF => {
-                    let (o, a) = cfa::deref_offsets(rule.cfa_offset);
-                    let at = base.wrapping_add(i64::from(o) as u64);
-                    let read = memory.word(at).ok_or(WalkEnd::Unreadable)?;
-                    read.wrapping_add(i64::from(a) as u64)
-                }
-                _ => return Err(WalkEnd::UnsupportedRule),
-            }
-        }
-    };
+    match rule.cfa {
+        cfa::NONE => step_by_frame_pointer(frame, memory),
+        cfa::ROOT => Err(WalkEnd::Root),
+        cfa::SIGNAL => step_over_signal(frame, memory),
+        _ => step_by_rule(rule, frame, memory),
+    }
+}
+
+#[inline(always)]
+fn step_by_rule(
+    rule: Rule,
+    frame: &Registers,
+    memory: &mut impl Memory,
+) -> Result<Registers, WalkEnd> {
+    let cfa = canonical_frame_address(rule, frame, memory)?;
     if rule.cfa & cfa::FORM_MASK == cfa::RETURN_IN_REGISTER {
         let rip = register(rule.rbp_offset as u8, frame, memory)?;
         return caller(Registers { rip, rsp: cfa, rbp: frame.rbp, left: Left::Call as u64 });
@@ -101,25 +93,53 @@ pub fn step(
     if cfa <= frame.rsp {
         return Err(WalkEnd::Stuck);
     }
-    let offset = i64::from(rule.rbp_offset) as u64;
-    let rbp = match rule.rbp {
-        rbp::SAME => frame.rbp,
-        rbp::AT_CFA => memory.word(cfa.wrapping_add(offset)).ok_or(WalkEnd::Unreadable)?,
-        rbp::AT_RBP => memory.word(frame.rbp.wrapping_add(offset)).ok_or(WalkEnd::Unreadable)?,
-        rbp::AT_RSP => memory.word(frame.rsp.wrapping_add(offset)).ok_or(WalkEnd::Unreadable)?,
-        _ => 0,
+    let rbp_base = match rule.rbp {
+        rbp::SAME => return climb(cfa, frame.rbp, memory),
+        rbp::AT_CFA => cfa,
+        rbp::AT_RBP => frame.rbp,
+        rbp::AT_RSP => frame.rsp,
+        _ => return climb(cfa, 0, memory),
     };
+    let rbp_at = rbp_base.wrapping_add(i64::from(rule.rbp_offset) as u64);
+    let rbp = memory.word(rbp_at).ok_or(WalkEnd::Unreadable)?;
+    climb(cfa, rbp, memory)
+}
+
+#[inline(always)]
+fn canonical_frame_address(
+    rule: Rule,
+    frame: &Registers,
+    memory: &mut impl Memory,
+) -> Result<u64, WalkEnd> {
+    if rule.cfa == cfa::PLT {
+        let pushed = (frame.rip & 15) >= rule.cfa_offset as u64;
+        return Ok(frame.rsp.wrapping_add(if pushed { 16 } else { 8 }));
+    }
+    let base = register(rule.cfa & !cfa::FORM_MASK, frame, memory)?;
+    match rule.cfa & cfa::FORM_MASK {
+        cfa::REGISTER | cfa::RETURN_IN_REGISTER => {
+            Ok(base.wrapping_add(i64::from(rule.cfa_offset) as u64))
+        }
+        cfa::DEREF => {
+            let (o, a) = cfa::deref_offsets(rule.cfa_offset);
+            let at = base.wrapping_add(i64::from(o) as u64);
+            let read = memory.word(at).ok_or(WalkEnd::Unreadable)?;
+            Ok(read.wrapping_add(i64::from(a) as u64))
+        }
+        _ => Err(WalkEnd::UnsupportedRule),
+    }
+}
+
+/// The caller of a frame whose CFA and saved rbp are known.
+#[inline(always)]
+fn climb(cfa: u64, rbp: u64, memory: &mut impl Memory) -> Result<Registers, WalkEnd> {
     let rip = memory.word(cfa.wrapping_sub(8)).ok_or(WalkEnd::Unreadable)?;
     caller(Registers { rip, rsp: cfa, rbp, left: Left::Call as u64 })
 }
 
-/// Goes to the caller by the frame pointer, for code without a rule.
-///
-/// # Errors
-///
-/// How the walk ends; a frame pointer of zero marks the root, unless the frame itself may use the register otherwise.
+/// A frame pointer of zero marks the root, unless the frame itself may use the register otherwise.
 #[inline(always)]
-pub fn step_by_frame_pointer(
+fn step_by_frame_pointer(
     frame: &Registers,
     memory: &mut impl Memory,
 ) -> Result<Registers, WalkEnd> {
@@ -130,10 +150,8 @@ pub fn step_by_frame_pointer(
     if leap > FRAME_BYTES_MAX || frame.rbp & 7 != 0 {
         return Err(WalkEnd::FramePointerLost);
     }
-    let rip = memory.word(frame.rbp.wrapping_add(8)).ok_or(WalkEnd::FramePointerLost)?;
     let rbp = memory.word(frame.rbp).ok_or(WalkEnd::FramePointerLost)?;
-    let rsp = frame.rbp.wrapping_add(16);
-    caller(Registers { rip, rsp, rbp, left: Left::Call as u64 })
+    climb(frame.rbp.wrapping_add(16), rbp, memory)
 }
 
 /// The frame below the one that a signal interrupted; its stack may lie anywhere.
@@ -150,12 +168,7 @@ fn caller(frame: Registers) -> Result<Registers, WalkEnd> {
     if frame.rip == 0 { Err(WalkEnd::Root) } else { Ok(frame) }
 }
 
-/// The register that a rule starts from.
-#[inline(always)]
-fn base(form: u8, frame: &Registers, memory: &mut impl Memory) -> Result<u64, WalkEnd> {
-    register(form & !cfa::FORM_MASK, frame, memory)
-}
-
+/// A register of the frame, as far as it is known.
 #[inline(always)]
 fn register(number: u8, frame: &Registers, memory: &mut impl Memory) -> Result<u64, WalkEnd> {
     match number {
@@ -310,9 +323,9 @@ mod tests {
     #[test]
     fn a_chain_of_frame_pointers_ends_at_zero_or_is_lost() {
         let mut words = memory(&[(0x200, 0x300), (0x208, 77)]);
-        let next = step_by_frame_pointer(&called(1, 0x100, 0x200), &mut words);
+        let next = step(Rule::NONE, &called(1, 0x100, 0x200), &mut words);
         assert_eq!(next, Ok(called(77, 0x210, 0x300)));
-        let mut end = |frame| step_by_frame_pointer(&frame, &mut words).expect_err("it ends");
+        let mut end = |frame| step(Rule::NONE, &frame, &mut words).expect_err("it ends");
         assert_eq!(end(called(1, 0x100, 0)), WalkEnd::Root);
         assert_eq!(end(sampled(1, 0x100, 0)), WalkEnd::FramePointerLost, "a leaf may use rbp");
         assert_eq!(end(called(1, 0x210, 0x200)), WalkEnd::FramePointerLost, "down the stack");

@@ -1,6 +1,7 @@
 //! Entry points of the kernel side: each hands over to its stage and counts how it ended.
 //!
-//! - `sample`: takes an on-CPU sample, with `walk` for the stacks.
+//! - `sample`: takes an on-CPU sample, with `walk` for the stacks: `registers` says where to begin, `rule` how to go on,
+//!   `memory` reads the stack.
 //! - `event`: tells the agent of exec and exit, and lets children of targets become targets.
 //! - `syscall`: measures how long each syscall takes.
 //!
@@ -13,6 +14,9 @@
 mod maps;
 mod sample;
 mod walk;
+mod registers;
+mod rule;
+mod memory;
 mod task;
 mod event;
 mod syscall;
@@ -26,8 +30,20 @@ use profiler_common::abi::outcome::Outcome;
 #[perf_event]
 fn sample(ctx: PerfEventContext) -> u32 {
     let outcome = sample::take(&ctx);
+    end_sample(&ctx, outcome)
+}
+
+/// Called by [`sample`], and by itself, when a stack is deep.
+#[perf_event]
+fn walk_on(ctx: PerfEventContext) -> u32 {
+    let outcome = sample::resume(&ctx);
+    end_sample(&ctx, outcome)
+}
+
+#[inline(always)]
+fn end_sample(ctx: &PerfEventContext, outcome: Outcome) -> u32 {
     if matches!(outcome, Outcome::SampleRingFull) {
-        debug!(&ctx, "sample lost: the ring is full");
+        debug!(ctx, "sample lost: the ring is full");
     }
     count::add(outcome);
     0
@@ -35,7 +51,7 @@ fn sample(ctx: PerfEventContext) -> u32 {
 
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 fn process_exec(ctx: RawTracePointContext) -> i32 {
-    let outcome = event::exec();
+    let outcome = event::exec(&ctx);
     syscall::follow_exec(&ctx);
     debug!(&ctx, "exec: outcome {}", outcome as u32);
     count::add(outcome);

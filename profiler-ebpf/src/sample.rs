@@ -7,9 +7,10 @@ use aya_ebpf::helpers::{
 };
 use aya_ebpf::programs::PerfEventContext;
 use profiler_common::abi::outcome::Outcome;
-use profiler_common::abi::sample::{FRAME_BYTES, SAMPLE_HEADER_BYTES, SampleHeader};
+use profiler_common::abi::sample::{FRAME_BYTES, SAMPLE_HEADER_BYTES, SampleHeader, WalkEnd};
 
-use crate::maps::{SAMPLES, SCRATCH};
+use crate::maps::{FRAMES_MAX, SAMPLES, SCRATCH, Scratch, WALKS};
+use crate::walk::Progress;
 use crate::{task, walk};
 
 /// Takes the sample and says how it ended.
@@ -22,37 +23,71 @@ pub fn take(ctx: &PerfEventContext) -> Outcome {
     if !task::is_target(tgid) {
         return Outcome::SampleFiltered;
     }
-    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
-        return Outcome::SampleNoScratch;
+    let Some(scratch) = scratch() else { return Outcome::SampleNoScratch };
+    scratch.header = SampleHeader {
+        // SAFETY: the helper takes nothing.
+        time_ns: unsafe { bpf_ktime_get_ns() },
+        start_ns: task::start_ns(),
+        // SAFETY: the helper takes nothing.
+        cgroup_id: unsafe { bpf_get_current_cgroup_id() },
+        tgid,
+        tid,
+        comm: bpf_get_current_comm().unwrap_or_default(),
+        kernel_frames: 0,
+        user_frames: 0,
+        walk_end: WalkEnd::Truncated as u32,
     };
-    // SAFETY: the pointer leads to this CPU's own scratch, which no other program uses; each walk gets room for the
-    // most that it writes, because the first one writes at most half of the frames.
-    let bytes = unsafe {
-        let frames = (&raw mut (*scratch).frames).cast::<u64>();
-        let kernel_bytes = walk::kernel(ctx, frames);
-        let user = walk::user(ctx, frames.byte_add(kernel_bytes as usize));
-        (*scratch).header = SampleHeader {
-            time_ns: bpf_ktime_get_ns(),
-            start_ns: task::start_ns(),
-            cgroup_id: bpf_get_current_cgroup_id(),
-            tgid,
-            tid,
-            comm: bpf_get_current_comm().unwrap_or_default(),
-            kernel_frames: (kernel_bytes / FRAME_BYTES as u64) as u16,
-            user_frames: (user.bytes / FRAME_BYTES as u64) as u16,
-            walk_end: user.end as u32,
-        };
-        SAMPLE_HEADER_BYTES as u64 + kernel_bytes + user.bytes
+    walk::kernel(ctx, scratch);
+    match walk::begin(ctx, scratch) {
+        Progress::Ended(end) => submit(scratch, end),
+        Progress::More => walk_on(ctx, scratch),
+    }
+}
+
+/// Goes on where the program before stopped.
+#[inline(always)]
+pub fn resume(ctx: &PerfEventContext) -> Outcome {
+    match scratch() {
+        Some(scratch) => walk_on(ctx, scratch),
+        None => Outcome::SampleNoScratch,
+    }
+}
+
+#[inline(always)]
+fn walk_on(ctx: &PerfEventContext, scratch: &mut Scratch) -> Outcome {
+    let end = match walk::go_on(scratch) {
+        Progress::Ended(end) => end,
+        Progress::More => {
+            // SAFETY: the context is the program's own; what the walk needs is in the scratch.
+            unsafe { WALKS.tail_call(ctx, 0) };
+            // Only a call that was refused comes back.
+            WalkEnd::Truncated
+        }
     };
+    submit(scratch, end)
+}
+
+#[inline(always)]
+fn submit(scratch: &mut Scratch, end: WalkEnd) -> Outcome {
+    scratch.header.walk_end = end as u32;
+    let frames = u64::from(scratch.header.kernel_frames) + u64::from(scratch.header.user_frames);
+    let bytes = SAMPLE_HEADER_BYTES as u64 + FRAME_BYTES as u64 * (frames & (FRAMES_MAX as u64 - 1));
     // Waking the agent for each sample would cost more than the sample: it reads at its own pace.
-    // SAFETY: the scratch holds at least `bytes` bytes.
+    // SAFETY: the scratch begins with the header and its frames, which are at least `bytes` bytes.
     let refused = unsafe {
         bpf_ringbuf_output(
             (&raw const SAMPLES).cast_mut().cast(),
-            scratch.cast(),
+            (&raw mut *scratch).cast(),
             bytes,
             u64::from(BPF_RB_NO_WAKEUP),
         )
     };
     if refused == 0 { Outcome::SampleSubmitted } else { Outcome::SampleRingFull }
+}
+
+#[inline(always)]
+fn scratch() -> Option<&'static mut Scratch> {
+    // SAFETY: the pointer leads to this CPU's own scratch. A sample is not interrupted by another on its CPU, and no
+    // other program uses it.
+    SCRATCH.get_ptr_mut(0).map(|scratch| unsafe { &mut *scratch })
 }

@@ -27,12 +27,19 @@ pub fn is_target(tgid: u32) -> bool {
 /// Start of the current process in nanoseconds since boot; 0 where it cannot be read.
 #[inline(always)]
 pub fn start_ns() -> u64 {
-    let (leader_at, start_at) = (setting!(task_group_leader), setting!(task_start_boottime));
-    if leader_at == 0 || start_at == 0 {
-        return 0;
+    match setting!(task_group_leader) {
+        0 => 0,
+        leader_at => start_ns_of(read_at(current(), leader_at)),
     }
-    let leader: u64 = read_at(current(), leader_at);
-    read_at(leader, start_at)
+}
+
+/// Start of a process, given its first thread; 0 where it cannot be read.
+#[inline(always)]
+pub fn start_ns_of(leader: u64) -> u64 {
+    match setting!(task_start_boottime) {
+        0 => 0,
+        start_at => read_at(leader, start_at),
+    }
 }
 
 /// Whether the current task has no user memory: a kernel thread, or a thread that is nearly gone.
@@ -65,8 +72,9 @@ pub fn tgid_of(task: u64) -> u32 {
     }
 }
 
+/// The current task.
 #[inline(always)]
-fn current() -> u64 {
+pub fn current() -> u64 {
     // SAFETY: the helper takes nothing and always gives a pointer.
     unsafe { bpf_get_current_task() as u64 }
 }

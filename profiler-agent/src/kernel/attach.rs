@@ -1,11 +1,12 @@
 //! Loads the object with its settings, and attaches its programs.
 
 use anyhow::Context as _;
-use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
+use aya::maps::{HashMap, Map, MapData, PerCpuArray, ProgramArray, RingBuf};
 use aya::programs::perf_event::{
     PerfEventConfig, PerfEventLinkId, PerfEventScope, SamplePolicy, SoftwareEvent,
 };
-use aya::programs::{PerfEvent, ProgramError, RawTracePoint};
+use aya::programs::{PerfEvent, ProgramError, ProgramType, RawTracePoint};
+use aya::sys::{BpfHelper, is_helper_supported};
 use aya::{Ebpf, EbpfError, EbpfLoader, Pod};
 use profiler_common::abi::latency::LatencySlot;
 use profiler_common::abi::settings::Settings;
@@ -65,8 +66,11 @@ pub(super) fn load_object(options: &LoadOptions) -> Result<Ebpf, LoadError> {
     if !options.kernel_log {
         loader.map_max_entries(log::RING, UNUSED_RING_BYTES);
     }
-    if !options.cpu_samples {
+    if options.cpu_samples {
+        loader.map_max_entries(maps::RULE_CACHES, cpus as u32);
+    } else {
         loader.map_max_entries(maps::SAMPLES, UNUSED_RING_BYTES);
+        loader.map_max_entries(maps::SPACES, 1);
     }
     loader.load(OBJECT).map_err(explain)
 }
@@ -86,10 +90,17 @@ fn settings(options: &LoadOptions, slots_per_cpu: usize) -> SettingsBytes {
         scope: options.scope as u32,
         latency_slots_per_cpu: slots_per_cpu as u32,
         stack_frames_max: support::stack_frames_max().min(FRAME_POINTER_FRAMES_MAX as u32),
+        registers_by_helper: u32::from(finds_registers_by_helper()),
         ..Settings::default()
     };
     btf::fill_offsets(&mut settings);
     SettingsBytes(settings)
+}
+
+/// Whether a sample may ask the kernel for the registers of user code. When it cannot be tried out, the older way is
+/// taken, which needs no helper.
+fn finds_registers_by_helper() -> bool {
+    is_helper_supported(ProgramType::PerfEvent, BpfHelper::BPF_FUNC_task_pt_regs).unwrap_or(false)
 }
 
 fn latency_slots_per_cpu(cpus: usize) -> usize {
@@ -185,16 +196,31 @@ fn short(error: ProgramError) -> anyhow::Error {
 
 /// Loads the program that takes samples.
 pub(super) fn load_sample_program(ebpf: &mut Ebpf) -> anyhow::Result<()> {
-    let program = sample_program(ebpf)?;
-    program
-        .load()
-        .map_err(short)
-        .with_context(|| format!("failed to load program `{}`", programs::SAMPLE))
+    load_perf_event(ebpf, programs::SAMPLE)
+}
+
+/// Loads the program that goes on with deep stacks, and lets the other one and itself call it.
+pub(super) fn load_walk_program(ebpf: &mut Ebpf) -> anyhow::Result<()> {
+    load_perf_event(ebpf, programs::WALK_ON)?;
+    let program = perf_event(ebpf, programs::WALK_ON)?.fd()?.try_clone()?;
+    let walks = ebpf.map_mut(maps::WALKS).context("the object lacks the table of programs")?;
+    ProgramArray::try_from(walks)?.set(0, &program, 0)?;
+    Ok(())
 }
 
 pub(super) fn sample_program(ebpf: &mut Ebpf) -> anyhow::Result<&mut PerfEvent> {
-    let program = ebpf.program_mut(programs::SAMPLE).context("the object lacks the program")?;
-    Ok(program.try_into()?)
+    perf_event(ebpf, programs::SAMPLE)
+}
+
+fn load_perf_event(ebpf: &mut Ebpf, name: &'static str) -> anyhow::Result<()> {
+    perf_event(ebpf, name)?
+        .load()
+        .map_err(short)
+        .with_context(|| format!("failed to load program `{name}`"))
+}
+
+fn perf_event<'e>(ebpf: &'e mut Ebpf, name: &'static str) -> anyhow::Result<&'e mut PerfEvent> {
+    Ok(ebpf.program_mut(name).context("the object lacks the program")?.try_into()?)
 }
 
 /// Samples everything on one CPU.

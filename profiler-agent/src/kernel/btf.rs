@@ -33,6 +33,8 @@ pub(super) fn fill_offsets(settings: &mut Settings) {
     settings.task_mm = offset("task_struct", "mm");
     settings.task_signal = offset("task_struct", "signal");
     settings.signal_live = offset("signal_struct", "live");
+    settings.task_stack = offset("task_struct", "stack");
+    settings.binprm_filename = offset("linux_binprm", "filename");
 }
 
 /// The types of one BTF section.

@@ -14,7 +14,12 @@ pub struct ProcessEvent {
     pub kind: u32,
     /// Name of the thread at the time, zero-padded.
     pub comm: [u8; 16],
+    /// Path of the program as it was given to exec, cut off and zero-padded; empty at exit and where unknown.
+    pub path: [u8; PATH_BYTES],
 }
+
+/// Most bytes of a path, the last one zero.
+pub const PATH_BYTES: usize = 128;
 
 impl ProcessEvent {
     /// Reads a record, or `None` when its length is not that of an event.
@@ -40,7 +45,7 @@ impl ProcessEvent {
 /// Bytes of an event.
 pub const PROCESS_EVENT_BYTES: usize = size_of::<ProcessEvent>();
 
-const _: () = assert!(PROCESS_EVENT_BYTES == 40);
+const _: () = assert!(PROCESS_EVENT_BYTES == 40 + PATH_BYTES);
 
 /// What happened to the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -40,6 +40,8 @@ pub mod maps {
     pub const RULES: &str = "RULES";
     /// Array of chunks; each is an array with one memory-mapped arena of rows.
     pub const CHUNKS: &str = "CHUNKS";
+    /// Array of caches from address to rule, one for each CPU.
+    pub const RULE_CACHES: &str = "RULE_CACHES";
     /// Program array of the programs that a walk goes on in.
     pub const WALKS: &str = "WALKS";
 }
@@ -69,7 +71,7 @@ pub mod programs {
 /// while the agent drains ten times a second. Of the deepest stacks it holds about 650.
 pub const SAMPLES_RING_BYTES: u32 = 4 << 20;
 
-/// Bytes of the event ring: 48 bytes an event with its ring header, so 5,461 of them between two drains.
+/// Bytes of the event ring: 176 bytes an event with its ring header, so 1,489 of them between two drains.
 pub const EVENTS_RING_BYTES: u32 = 256 << 10;
 
 /// Most kernel frames of a sample; the kernel's own default limit (`kernel.perf_event_max_stack`).
