@@ -29,6 +29,7 @@ pub struct Mix {
     program: PathBuf,
     arguments: Vec<OsString>,
     symbols: Symbols,
+    service: bool,
 }
 
 impl Mix {
@@ -39,6 +40,33 @@ impl Mix {
     /// When it cannot be built.
     pub fn c(source: &str) -> Result<Self> {
         Self::own(source, compiled(source, &format!("{source}.c"), &[])?)
+    }
+
+    /// A C program with a build id that no agent has met before, known by the name of its file.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be built.
+    pub fn newcomer(scenario: &Scenario, name: &str, milliseconds: u32) -> Result<Self> {
+        let program = scenario.path(name);
+        let mut compiler = compiler("CC", "cc");
+        // The name makes it unique in this run, and the process among all runs.
+        let digits: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
+        compiler.args(FLAGS).arg(format!("-Wl,--build-id=0x{:08x}{digits}", std::process::id()));
+        compiler.arg("-o").arg(&program).arg(source_file("newcomer.c")?);
+        command::finish(&mut compiler)?.expect_code(0).context("failed to build a newcomer")?;
+        Ok(Self { service: false, ..Self::own(name, program)? }.arg(milliseconds.to_string()))
+    }
+
+    /// The same program under another name.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be copied.
+    pub fn copied(&self, scenario: &Scenario, name: &str) -> Result<Self> {
+        let program = scenario.path(name);
+        fs::copy(&self.program, &program).context("failed to copy a program")?;
+        Ok(Self { arguments: self.arguments.clone(), service: false, ..Self::own(name, program)? })
     }
 
     /// A C program that needs no loader and lies at any address.
@@ -62,7 +90,7 @@ impl Mix {
         let twin = compiled(source, &format!("{source}.c"), &[])?;
         let program = compiled(&case, &format!("{source}.c"), &["-s"])?;
         let symbols = Symbols::read(&program, Some(&twin))?;
-        Ok(Self { case, program, arguments: Vec::new(), symbols })
+        Ok(Self { case, program, arguments: Vec::new(), symbols, service: true })
     }
 
     /// A C++ program.
@@ -106,9 +134,9 @@ impl Mix {
     /// When it cannot be built.
     pub fn go_stripped(source: &str) -> Result<Self> {
         let case = format!("{source}_stripped");
-        let (twin, program) = (go(source, source, "")?, go(&case, source, "-s -w")?);
+        let (twin, program) = (go(source, source, "")?, go(&case, source, "-s -w -X main.bare=")?);
         let symbols = Symbols::read(&program, Some(&twin))?;
-        Ok(Self { case, program, arguments: Vec::new(), symbols })
+        Ok(Self { case, program, arguments: Vec::new(), symbols, service: true })
     }
 
     /// A program that opens one library after the other, each for some time.
@@ -130,10 +158,8 @@ impl Mix {
         };
         let first = plugin("first", 64, "6364136223846793005")?;
         let second = plugin("second", 4096, "3202034522624059733")?;
-        let mut reopen = Self::own("reopen", compiled("reopen", "reopen.c", &["-rdynamic"])?)?;
-        let time = time.as_millis().to_string();
-        reopen.arguments = vec![first.into(), second.into(), time.into()];
-        Ok(reopen)
+        let reopen = Self::own("reopen", compiled("reopen", "reopen.c", &["-rdynamic"])?)?;
+        Ok(reopen.arg(first).arg(second).arg(time.as_millis().to_string()))
     }
 
     /// A C library that the distribution's Python calls.
@@ -144,14 +170,34 @@ impl Mix {
     pub fn ctypes() -> Result<Self> {
         let library = compiled("libcalled.so", "ctypes_library.c", &["-shared", "-fPIC"])?;
         let python = fs::canonicalize(PYTHON).context("there is no Python of the distribution")?;
-        let mut ctypes = Self::own("ctypes", python)?;
-        ctypes.arguments = vec![source_file("ctypes_calls.py")?.into(), library.into()];
-        Ok(ctypes)
+        Ok(Self::own("ctypes", python)?.arg(source_file("ctypes_calls.py")?).arg(library))
     }
 
     fn own(case: &str, program: PathBuf) -> Result<Self> {
         let symbols = Symbols::read(&program, None)?;
-        Ok(Self { case: case.to_owned(), program, arguments: Vec::new(), symbols })
+        Ok(Self { case: case.to_owned(), program, arguments: Vec::new(), symbols, service: true })
+    }
+
+    fn arg(mut self, argument: impl Into<OsString>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// What it is called; its service too.
+    #[must_use]
+    pub fn case(&self) -> &str {
+        &self.case
+    }
+
+    /// The command that runs it.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        let mut command = quiet(&self.program);
+        command.args(&self.arguments);
+        if self.service {
+            command.env("OTEL_SERVICE_NAME", &self.case);
+        }
+        command
     }
 
     /// Starts it and waits until it has told its truth.
@@ -160,33 +206,13 @@ impl Mix {
     ///
     /// When it does not.
     pub fn start(&self, scenario: &Scenario) -> Result<Playing> {
-        let mut command = quiet(&self.program);
-        command.args(&self.arguments).env("OTEL_SERVICE_NAME", &self.case);
-        let mut running = Running::start(&self.case, scenario.folder(), &mut command)?;
+        let mut running = Running::start(&self.case, scenario.folder(), &mut self.command())?;
         let truth =
             eventually::ok("the workload tells its truth", Duration::from_secs(10), || {
                 running.still_runs()?;
                 Truth::parse(&running.output())
             })?;
-        Ok(Playing { case: self.case.clone(), truth, symbols: self.symbols.clone(), running })
-    }
-}
-
-/// A workload that runs.
-#[derive(Debug)]
-pub struct Playing {
-    /// What it is called; its service too.
-    pub case: String,
-    /// The calls that it makes.
-    pub truth: Truth,
-    symbols: Symbols,
-    running: Running,
-}
-
-impl Playing {
-    /// Its process.
-    pub fn running(&mut self) -> &mut Running {
-        &mut self.running
+        Ok(Playing { mix: self.clone(), truth, running })
     }
 
     /// Picks its stacks out of the folded stacks of a host.
@@ -197,15 +223,26 @@ impl Playing {
     pub fn stacks(&self, folded: &str) -> Result<Vec<Stack>> {
         let lines = profiler_common::profile::parse_folded(folded)?;
         let own = lines.into_iter().filter(|(frames, _)| frames.first() == Some(&&*self.case));
-        Ok(own
-            .map(|(frames, count)| {
-                let frames = frames.iter().skip(1);
-                let native =
-                    frames.filter(|frame| !NOT_FRAMES.iter().any(|suffix| frame.ends_with(suffix)));
-                (native.map(|frame| plain_name(&self.symbols.name(frame))).collect(), count)
-            })
-            .collect())
+        Ok(own.map(|(frames, count)| (self.named(&frames[1..]), count)).collect())
     }
+
+    /// The frames of the program, by the names that it had.
+    fn named(&self, frames: &[&str]) -> Vec<String> {
+        let is_frame = |frame: &&&str| !NOT_FRAMES.iter().any(|suffix| frame.ends_with(suffix));
+        let native = frames.iter().filter(is_frame);
+        native.map(|frame| plain_name(&self.symbols.name(frame))).collect()
+    }
+}
+
+/// A workload that runs.
+#[derive(Debug)]
+pub struct Playing {
+    /// What it is.
+    pub mix: Mix,
+    /// The calls that it makes.
+    pub truth: Truth,
+    /// Its process.
+    pub running: Running,
 }
 
 fn go(case: &str, source: &str, link: &str) -> Result<PathBuf> {

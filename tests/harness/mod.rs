@@ -21,6 +21,7 @@ pub mod binomial;
 pub mod truth;
 pub mod symbols;
 pub mod mix;
+pub mod perf;
 
 use std::fs;
 use std::fs::File;

@@ -72,8 +72,8 @@ fn libraries_that_come_and_go_are_followed() {
         let playing = [mix.start(scenario)?];
         let folded = capture(scenario, 4 * OPEN.as_secs())?;
         let [reopen] = playing;
-        let found = reopen.truth.compare(&reopen.stacks(&folded)?);
-        harness::report(&found.line(&reopen.case));
+        let found = reopen.truth.compare(&mix.stacks(&folded)?);
+        harness::report(&found.line(mix.case()));
         found.expect_no_wrong_frames()?;
         let unknown = 1.0 - found.whole_share();
         ensure!(unknown <= UNKNOWN_MAX, "{unknown:.3} of the stacks end in an unknown library");
@@ -95,9 +95,9 @@ fn truth(name: &str, mixes: impl FnOnce() -> Result<Vec<Mix>>) {
         let folded = capture(scenario, seconds)?;
         let mut failures = Vec::new();
         for workload in &mut playing {
-            workload.running().still_runs()?;
+            workload.running.still_runs()?;
             if let Err(error) = compare(workload, &folded) {
-                failures.push(format!("{}: {error:#}", workload.case));
+                failures.push(format!("{}: {error:#}", workload.mix.case()));
             }
         }
         ensure!(failures.is_empty(), "{}", failures.join("\n"));
@@ -106,8 +106,8 @@ fn truth(name: &str, mixes: impl FnOnce() -> Result<Vec<Mix>>) {
 }
 
 fn compare(workload: &Playing, folded: &str) -> Result<()> {
-    let found = workload.truth.compare(&workload.stacks(folded)?);
-    harness::report(&found.line(&workload.case));
+    let found = workload.truth.compare(&workload.mix.stacks(folded)?);
+    harness::report(&found.line(workload.mix.case()));
     let early = found.without_tables();
     ensure!(early <= WITHOUT_TABLES_MAX, "{early} samples before the process had tables");
     found.expect_whole()?;

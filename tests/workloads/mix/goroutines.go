@@ -1,4 +1,7 @@
 // Go's own calling convention and stacks: work in the main goroutine and in others.
+//
+// Go marks its frames by frame pointers, all but those of functions that call nothing. So where the tables are stripped
+// too, nothing tells who called such a function: link with `-X main.bare=` to leave it out.
 package main
 
 import "runtime"
@@ -7,11 +10,26 @@ const stepsPerUnit = 3000000
 
 var sink uint64
 
+var bare = "yes"
+
+//go:noinline
+func done() { sink++ }
+
 //go:noinline
 func encodeRow() {
 	state := sink
 	for step := uint64(0); step < stepsPerUnit; step++ {
 		state = state*6364136223846793005 + step
+	}
+	sink = state
+	done()
+}
+
+//go:noinline
+func bareRow() {
+	state := sink
+	for step := uint64(0); step < stepsPerUnit; step++ {
+		state = state*4768777513237032717 + step
 	}
 	sink = state
 }
@@ -23,6 +41,7 @@ func decodeRow(room *[64]uint64) {
 		state = state*3202034522624059733 + step
 	}
 	room[0] = state
+	done()
 }
 
 //go:noinline
@@ -32,6 +51,7 @@ func hashRow() {
 		state = state*3935559000370003845 + step
 	}
 	sink = state
+	done()
 }
 
 //go:noinline
@@ -39,6 +59,9 @@ func encode() { encodeRow(); sink++ }
 
 //go:noinline
 func serveEncode() { encode(); sink++ }
+
+//go:noinline
+func serveBare() { bareRow(); sink++ }
 
 //go:noinline
 func decode() {
@@ -51,18 +74,18 @@ func decode() {
 func serveDecode() { decode(); sink++ }
 
 //go:noinline
-func hashAll(done chan bool) {
+func hashAll(answer chan bool) {
 	hashRow()
-	done <- true
+	answer <- true
 }
 
 // The work is done in a goroutine of its own, whose root is not the main one's.
 //
 //go:noinline
 func serveHash() {
-	done := make(chan bool)
-	go hashAll(done)
-	<-done
+	answer := make(chan bool)
+	go hashAll(answer)
+	<-answer
 }
 
 type card struct {
@@ -77,6 +100,9 @@ func main() {
 		{"runtime.goexit;runtime.main;main.main;main.serveEncode;main.encode;main.encodeRow", 10, serveEncode},
 		{"runtime.goexit;runtime.main;main.main;main.serveDecode;main.decode;main.decodeRow", 6, serveDecode},
 		{"runtime.goexit;*;main.hashAll;main.hashRow", 4, serveHash},
+	}
+	if bare != "" {
+		chains = append(chains, card{"runtime.goexit;runtime.main;main.main;main.serveBare;main.bareRow", 5, serveBare})
 	}
 	var deck []func()
 	for _, chain := range chains {
