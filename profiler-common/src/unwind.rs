@@ -48,6 +48,14 @@ impl Registers {
     pub const fn rule_address(&self) -> u64 {
         if self.left == Left::Call as u64 { self.rip.wrapping_sub(1) } else { self.rip }
     }
+
+    /// What a sample records for this frame. All but the first are read as return addresses, so an exact one that a
+    /// signal interrupted is recorded as if it were that of a call one byte before.
+    #[must_use]
+    #[inline(always)]
+    pub const fn recorded_address(&self) -> u64 {
+        if self.left == Left::Signal as u64 { self.rip.wrapping_add(1) } else { self.rip }
+    }
 }
 
 /// Bytes from the stack pointer of a signal's return trampoline to the saved registers, by the layout of
@@ -307,6 +315,7 @@ mod tests {
         let expected = Registers { rip: 77, rsp: 0x10, rbp: 0x20, left: Left::Signal as u64 };
         assert_eq!(caller, Ok(expected));
         assert_eq!((expected.rule_address(), called(77, 0, 0).rule_address()), (77, 76));
+        assert_eq!((expected.recorded_address(), called(77, 0, 0).recorded_address()), (78, 77));
     }
 
     #[test]

@@ -87,7 +87,7 @@ pub fn go_on(scratch: &mut Scratch) -> Progress {
             return Progress::Ended(WalkEnd::Truncated);
         }
         let at = usize::from(scratch.header.kernel_frames) + user_frames;
-        scratch.frames[at & (FRAMES_MAX - 1)] = frame.rip;
+        scratch.frames[at & (FRAMES_MAX - 1)] = frame.recorded_address();
         scratch.header.user_frames = user_frames as u16 + 1;
         let Some(rule) = tables.rule(space, frame.rule_address()) else {
             return Progress::Ended(WalkEnd::Unmapped);
