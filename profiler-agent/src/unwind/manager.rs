@@ -20,7 +20,7 @@ use super::tables::{TableId, Tables};
 use super::tracked::{Bound, Tracked};
 use super::upload::Upload;
 use crate::drain::{ProcessSign, SignKind, Walk};
-use crate::process::{self, Executable, MappingKind, ProcessKey, ProcessTable};
+use crate::process::{self, Executable, MappingKind, ProcessKey, ProcessTable, Status};
 use crate::symbolize;
 
 /// Most processes that are followed; the kernel has room for as many spaces.
@@ -49,10 +49,10 @@ pub struct UnwindOptions {
 
 /// A table that waits for room.
 #[derive(Debug)]
-struct Waiting {
-    id: TableId,
-    table: Table,
-    since_ms: u64,
+pub(super) struct Waiting {
+    pub id: TableId,
+    pub table: Table,
+    pub since_ms: u64,
 }
 
 /// Keeps the tables in the kernel as the processes need them.
@@ -61,6 +61,8 @@ pub struct Unwinder {
     pub(super) tables: Tables,
     pub(super) spaces: Spaces,
     pub(super) tracked: HashMap<ProcessKey, Tracked>,
+    /// Whether a process still runs the program that its mappings were read of.
+    pub(super) is_same: fn(ProcessKey, Status) -> bool,
     builder: Builder,
     vdso: Option<Arc<Executable>>,
     waiting: Vec<Waiting>,
@@ -108,6 +110,7 @@ impl Unwinder {
             upload,
             spaces: Spaces::new(),
             tracked: HashMap::new(),
+            is_same: |key, status| process::read_status(key) == Some(status),
             builder: Builder::start(options.cache.as_deref())?,
             vdso,
             waiting: Vec::new(),
@@ -257,7 +260,7 @@ impl Unwinder {
     }
 
     /// Writes the space of a process.
-    fn install(&mut self, key: ProcessKey, now_ms: u64) {
+    pub(super) fn install(&mut self, key: ProcessKey, now_ms: u64) {
         let Some(tracked) = self.tracked.get_mut(&key) else { return };
         let Some(status) = tracked.status else {
             tracked.dirty = false;
@@ -271,7 +274,7 @@ impl Unwinder {
             tracked.dirty = false;
             return;
         }
-        let is_same = || process::read_status(key) == Some(status);
+        let is_same = || (self.is_same)(key, status);
         match self.spaces.install(&mut *self.upload, key, &rows, &is_same, now_ms) {
             Installed::Done => tracked.installed(now_ms),
             // Better none than a wrong one. It is tried again when the process is sampled again.
@@ -284,7 +287,7 @@ impl Unwinder {
     }
 
     /// Gives finished tables to the kernel, and returns which.
-    fn take_finished(&mut self, now_ms: u64) -> anyhow::Result<Vec<TableId>> {
+    pub(super) fn take_finished(&mut self, now_ms: u64) -> anyhow::Result<Vec<TableId>> {
         let mut arrived = Vec::new();
         for waiting in std::mem::take(&mut self.waiting) {
             self.place(waiting, &mut arrived, now_ms);
@@ -303,7 +306,7 @@ impl Unwinder {
     }
 
     /// Places a table; gives up colder ones for it.
-    fn place(&mut self, waiting: Waiting, arrived: &mut Vec<TableId>, now_ms: u64) {
+    pub(super) fn place(&mut self, waiting: Waiting, arrived: &mut Vec<TableId>, now_ms: u64) {
         let Waiting { id, table, since_ms } = waiting;
         let size = Size::of(&table);
         match self.tables.place(id, &table, &mut *self.upload, now_ms) {
@@ -321,7 +324,7 @@ impl Unwinder {
     }
 
     /// Gives up tables for another one; returns whether there will be room for it.
-    pub(super) fn make_room(&mut self, id: TableId, size: Size, now_ms: u64) -> bool {
+    fn make_room(&mut self, id: TableId, size: Size, now_ms: u64) -> bool {
         loop {
             match self.tables.victim(id, size, now_ms) {
                 Ok(None) => return true,
@@ -346,7 +349,7 @@ impl Unwinder {
     }
 
     /// Marks the processes that map one of the tables as to be installed anew.
-    fn wake_users(&mut self, tables: &[TableId]) -> Vec<ProcessKey> {
+    pub(super) fn wake_users(&mut self, tables: &[TableId]) -> Vec<ProcessKey> {
         let mut users = Vec::new();
         for (key, tracked) in &mut self.tracked {
             if tracked.tables().any(|id| tables.contains(&id)) {
@@ -366,7 +369,7 @@ impl Unwinder {
     }
 
     /// Gives up the spaces of processes that ended a while ago.
-    fn drop_exited(&mut self, now_ms: u64) {
+    pub(super) fn drop_exited(&mut self, now_ms: u64) {
         let spaces = &mut self.spaces;
         self.tracked.retain(|key, tracked| {
             let over = tracked
@@ -381,7 +384,7 @@ impl Unwinder {
     }
 
     /// Looks for processes whose end was not reported, and forgets tables that nobody uses.
-    fn sweep(&mut self, now_ms: u64) {
+    pub(super) fn sweep(&mut self, now_ms: u64) {
         for (key, tracked) in &mut self.tracked {
             let idle = now_ms.saturating_sub(tracked.seen_ms) >= SWEEP_MS;
             if idle && tracked.exited_ms.is_none() && !process::is_alive(*key) {

@@ -29,3 +29,6 @@ pub use metrics::UnwindMetrics;
 pub use report::UnwindReport;
 pub use table::{Segment, Table};
 pub use upload::{Only, Upload};
+
+#[cfg(test)]
+mod tests;

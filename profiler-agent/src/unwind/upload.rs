@@ -92,12 +92,21 @@ pub(super) mod memory {
 
         /// The rule that the kernel would find; `None` where an address lies in no mapping.
         pub(in crate::unwind) fn rule(&self, tgid: u32, pc: u64) -> Option<Rule> {
+            let space = self.space(tgid)?;
+            let header = self.0.lock().unwrap().mappings[space.header as usize];
+            let is_current = header.start == u64::from(space.id) && space.mappings > 0;
+            is_current.then(|| self.rule_in(space, pc))?
+        }
+
+        /// The space that a walk begins with.
+        pub(in crate::unwind) fn space(&self, tgid: u32) -> Option<Space> {
+            self.0.lock().unwrap().spaces.get(&tgid).copied()
+        }
+
+        /// What a walk finds that began with a space and looked at its header then.
+        pub(in crate::unwind) fn rule_in(&self, space: Space, pc: u64) -> Option<Rule> {
             let memory = self.0.lock().unwrap();
-            let space = memory.spaces.get(&tgid)?;
             let entry = |at: u32| memory.mappings[at as usize];
-            if entry(space.header).start != u64::from(space.id) || space.mappings == 0 {
-                return None;
-            }
             let first = space.header + 1;
             let above = |at: u32| entry(first + at).start > pc;
             let found = entry(first + find_last(space.mappings, MAPPING_STEPS, above));
@@ -123,6 +132,14 @@ pub(super) mod memory {
         /// What the kernel does when a process runs another program or ends.
         pub(in crate::unwind) fn kernel_removes(&self, tgid: u32) {
             self.0.lock().unwrap().spaces.remove(&tgid);
+        }
+
+        /// What the kernel does when a process gets a child.
+        pub(in crate::unwind) fn kernel_copies(&self, parent: u32, child: u32) {
+            let mut memory = self.0.lock().unwrap();
+            if let Some(space) = memory.spaces.get(&parent).copied() {
+                memory.spaces.insert(child, Space { start_ns: child.into(), ..space });
+            }
         }
     }
 
