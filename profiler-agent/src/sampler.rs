@@ -52,7 +52,7 @@ impl Sampler {
         table: TableOptions,
         unwind: &UnwindOptions,
     ) -> anyhow::Result<Self> {
-        let kernel = Kernel::load(load).context("failed to start sampling")?;
+        let mut kernel = Kernel::load(load).context("failed to start sampling")?;
         for missing in kernel.degraded() {
             tracing::warn!("{missing}; `flamewatch-agent check` says more");
         }

@@ -28,6 +28,7 @@ use tracing::warn;
 use crate::latency::LatencyReader;
 use crate::source::SampleSource;
 use crate::unwind::Upload;
+use tables::KernelTables;
 
 /// What to load.
 #[derive(Debug, Clone)]
@@ -101,6 +102,7 @@ pub struct Kernel {
     targets: HashMap<MapData, u32, u8>,
     log: Option<log::KernelLog>,
     frequency_hz: u32,
+    tables: Option<KernelTables>,
     sampled_cpus: BTreeMap<u32, PerfEventLinkId>,
     samples_cpus: bool,
     traces_syscalls: bool,
@@ -134,6 +136,7 @@ impl Kernel {
             log: options.kernel_log.then(|| log::KernelLog::take(&mut ebpf)).flatten(),
             ebpf,
             frequency_hz: options.frequency_hz,
+            tables: None,
             sampled_cpus: BTreeMap::new(),
             samples_cpus: false,
             traces_syscalls: false,
@@ -236,19 +239,10 @@ impl Kernel {
         }
     }
 
-    /// Writes unwind tables; `None` when CPUs are not sampled or the tables cannot be opened.
+    /// Takes what writes unwind tables; `None` when CPUs are not sampled or the tables cannot be opened.
     #[must_use]
-    pub fn unwind_tables(&self) -> Option<Box<dyn Upload>> {
-        if !self.samples_cpus {
-            return None;
-        }
-        match tables::KernelTables::open(&self.ebpf) {
-            Ok(tables) => Some(Box::new(tables)),
-            Err(error) => {
-                warn!("failed to open the unwind tables, so frame pointers alone are followed: {error:#}");
-                None
-            }
-        }
+    pub fn unwind_tables(&mut self) -> Option<Box<dyn Upload>> {
+        Some(Box::new(self.tables.take()?))
     }
 
     fn set_scope(&mut self, options: &LoadOptions) -> Result<(), LoadError> {
@@ -283,6 +277,12 @@ impl Kernel {
 
     fn start_sampling(&mut self) -> bool {
         self.samples_cpus = true;
+        match KernelTables::open(&self.ebpf) {
+            Ok(tables) => self.tables = Some(tables),
+            Err(error) => self
+                .degraded
+                .push(format!("programs without frame pointers are not unwound: {error:#}")),
+        }
         if let Err(error) = attach::load_walk_program(&mut self.ebpf) {
             self.degraded.push(format!("deep stacks are cut off: {error:#}"));
         }

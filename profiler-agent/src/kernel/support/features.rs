@@ -31,6 +31,7 @@ pub(super) fn items() -> Vec<Item> {
         cpu_clock(),
         tracepoints(),
         types(),
+        unwind_tables(),
         stack_depth(),
         locked_memory(),
         cgroups(),
@@ -114,6 +115,25 @@ fn types() -> Item {
     )
 }
 
+fn unwind_tables() -> Item {
+    const NAME: &str = "unwind tables";
+    const LOST: &str =
+        "stacks of programs without frame pointers: only frame pointers are followed";
+    const REMEDY: &str = "Linux 5.10 or newer with CONFIG_BPF_SYSCALL, and CAP_BPF";
+    for (kind, name) in
+        [(MapType::ArrayOfMaps, "maps of maps"), (MapType::ProgramArray, "tail calls")]
+    {
+        match is_map_supported(kind) {
+            Ok(true) => {}
+            Ok(false) => {
+                return Item::degraded(NAME, format!("no {name} in this kernel"), LOST, REMEDY);
+            }
+            Err(error) => return Item::degraded(NAME, format!("{name}: {error}"), LOST, REMEDY),
+        }
+    }
+    Item::ok(NAME, "can be made; stacks are followed without frame pointers")
+}
+
 fn stack_depth() -> Item {
     let frames = stack_frames_max();
     let detail = format!("kernel.perf_event_max_stack={frames}");
@@ -131,8 +151,8 @@ fn stack_depth() -> Item {
 /// Since Linux 5.11 BPF memory counts against the cgroup instead.
 fn locked_memory() -> Item {
     use rustix::process::{Resource, getrlimit};
-    /// What the maps take at most: rings, histograms, call starts.
-    const NEEDED_BYTES: u64 = 64 << 20;
+    /// What the maps take at most: rings, histograms, call starts, unwind tables.
+    const NEEDED_BYTES: u64 = 96 << 20;
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     if parse_version(&release).is_some_and(|version| version >= (5, 11)) {
         return Item::ok("locked memory", "not limited for BPF since Linux 5.11");
