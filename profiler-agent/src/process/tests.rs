@@ -13,7 +13,8 @@ fn key(tgid: u32) -> ProcessKey {
 }
 
 fn sign(tgid: u32, kind: SignKind) -> ProcessSign {
-    ProcessSign { key: key(tgid), kind, comm: "comm".to_owned(), cgroup_id: 0 }
+    let (comm, program) = ("comm".to_owned(), String::new());
+    ProcessSign { key: key(tgid), kind, comm, program, cgroup_id: 0 }
 }
 
 fn sleeper() -> Child {
@@ -84,6 +85,58 @@ fn a_process_that_was_gone_at_first_sight_keeps_its_name() {
     let identity = table.identity(key(child.id()));
     assert_eq!((identity.service.as_str(), identity.version.as_str()), ("comm", "unknown"));
     assert!(matches!(table.locate(key(child.id()), 4096), Located::Exited));
+}
+
+/// The sign of a process that runs this program now.
+fn exec(tgid: u32, program: &str) -> ProcessSign {
+    ProcessSign { program: program.to_owned(), ..sign(tgid, SignKind::Exec) }
+}
+
+#[test]
+fn a_process_that_was_gone_at_first_sight_is_named_by_its_program() {
+    let executable = ("executable".to_owned(), "worker".to_owned());
+    let mut child = Command::new("true").spawn().unwrap();
+    let tgid = child.id();
+    let zombie = || std::fs::read_to_string(format!("/proc/{tgid}/stat")).unwrap().contains(") Z ");
+    while !zombie() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    for gone in [false, true] {
+        if gone {
+            child.wait().unwrap();
+        }
+        let mut table = table();
+        table.observe(&exec(tgid, "worker"));
+        table.observe(&sign(tgid, SignKind::Sample));
+        let identity = table.identity(key(tgid));
+        assert_eq!(identity.service, "worker", "gone: {gone}");
+        assert!(identity.labels.contains(&executable), "gone: {gone}");
+    }
+}
+
+#[test]
+fn a_process_that_lives_is_described_by_itself_and_not_by_the_sign() {
+    let child = sleeper();
+    let mut table = table();
+    table.observe(&exec(child.id(), "worker"));
+    let identity = table.identity(key(child.id()));
+    end(child);
+    assert_eq!(identity.service, "sleepy");
+    assert!(identity.labels.contains(&("executable".to_owned(), "sleep".to_owned())));
+}
+
+#[test]
+fn the_programs_of_many_short_processes_are_known_though_not_all_are_discovered() {
+    let mut table = table();
+    let last = u32::MAX - 2 * EXEC_DISCOVERIES_MAX;
+    for tgid in last..u32::MAX {
+        table.observe(&exec(tgid, "worker"));
+    }
+    assert_eq!(table.len(), EXEC_DISCOVERIES_MAX as usize);
+    for tgid in [last, u32::MAX - 1] {
+        table.observe(&sign(tgid, SignKind::Sample));
+        assert_eq!(table.identity(key(tgid)).service, "worker");
+    }
 }
 
 #[test]

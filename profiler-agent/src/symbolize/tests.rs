@@ -15,7 +15,8 @@ fn observed(tgid: u32) -> (ProcessTable, ProcessKey) {
     let key = ProcessKey { tgid, start_ns: 0 };
     let mut table = ProcessTable::new(TableOptions::default());
     let comm = "test".to_owned();
-    table.observe(&ProcessSign { key, kind: SignKind::Sample, comm, cgroup_id: 0 });
+    let (kind, program) = (SignKind::Sample, String::new());
+    table.observe(&ProcessSign { key, kind, comm, program, cgroup_id: 0 });
     (table, key)
 }
 
