@@ -357,3 +357,83 @@ impl Tables {
         self.entries.get_mut(id as usize)?.as_mut()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::upload::memory::SharedMemory;
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn executable() -> Arc<Executable> {
+        Arc::new(Executable::new(tempfile::tempfile().unwrap(), "x").unwrap())
+    }
+
+    /// A table of one page with that many rows.
+    fn table(rows: u32) -> Table {
+        Table {
+            pages: vec![0, rows],
+            rows: (0..rows).map(|at| at << 16).collect(),
+            ..Table::default()
+        }
+    }
+
+    #[test]
+    fn what_most_samples_ask_for_is_made_next_and_only_once() {
+        let mut tables = Tables::new(MIB, &mut SharedMemory::new(1));
+        let [mapped, gone_through, idle] = [executable(), executable(), executable()];
+        let ids = [&mapped, &gone_through, &idle].map(|file| tables.want(file).unwrap());
+        tables.add_weight(ids[0], 15);
+        assert!(!tables.hit(ids[1], 1), "its file is held open");
+        let next: Vec<_> = std::iter::from_fn(|| Some(tables.next_job()?.0)).collect();
+        assert_eq!(next, [ids[1], ids[0], ids[2]]);
+        assert_eq!(tables.want(&mapped), Some(ids[0]), "it is being made");
+        assert!(tables.next_job().is_none());
+        tables.fail(ids[0], "why");
+        assert!(!tables.hit(ids[0], 2));
+        assert!(tables.next_job().is_none(), "there is none, however often it is asked for");
+        assert_eq!(tables.tallies().failed["why"], 1);
+    }
+
+    #[test]
+    fn one_that_found_no_room_waits_and_asks_for_its_file_when_there_is_some() {
+        let mut memory = SharedMemory::new(1);
+        let mut tables = Tables::new(MIB, &mut memory);
+        let files: Vec<_> = (0..5).map(|_| executable()).collect();
+        let ids: Vec<_> = files.iter().map(|file| tables.want(file).unwrap()).collect();
+        while tables.next_job().is_some() {}
+        let large = table(60_000);
+        for id in &ids[..4] {
+            tables.hit(*id, 1_000);
+            tables.place(*id, &large, &mut memory, 1_000).unwrap();
+        }
+        assert_eq!(tables.place(ids[4], &large, &mut memory, 1_000), Err(Refused::NoRoom));
+        tables.hit(ids[4], 1_001);
+        assert_eq!(tables.victim(ids[4], Size::of(&large), 1_001), Err(Refused::NoRoom));
+        tables.set_no_room(ids[4], Size::of(&large), 1_001);
+        assert!(!tables.hit(ids[4], 2_000), "it waits");
+        for id in &ids[..4] {
+            tables.hit(*id, 11_000);
+        }
+        assert!(!tables.hit(ids[4], 11_001), "all others are in use");
+        assert!(!tables.hit(ids[4], 21_001), "it waits longer than the first time");
+        assert!(tables.hit(ids[4], 31_001));
+        tables.want(&files[4]);
+        assert_eq!(tables.next_job().map(|(id, _)| id), Some(ids[4]));
+        assert_eq!(tables.victim(ids[4], Size::of(&large), 31_001), Ok(Some(ids[0])));
+    }
+
+    #[test]
+    fn executables_that_nobody_maps_are_forgotten_unless_their_table_may_be_of_use() {
+        let mut memory = SharedMemory::new(1);
+        let mut tables = Tables::new(MIB, &mut memory);
+        let [used, resident, failed] = [executable(), executable(), executable()];
+        let ids = [&used, &resident, &failed].map(|file| tables.want(file).unwrap());
+        tables.place(ids[1], &table(3), &mut memory, 0).unwrap();
+        tables.fail(ids[2], "why");
+        tables.forget_unused(&|id| id == ids[0], 0);
+        assert_eq!((tables.by_key.len(), tables.resident()), (2, 1));
+        let fresh = tables.want(&executable());
+        assert_eq!(fresh, Some(ids[2]), "numbers of what is forgotten are used again");
+    }
+}
