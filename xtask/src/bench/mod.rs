@@ -1,6 +1,9 @@
 //! Measures what the product costs on this host.
 
+mod memory;
+mod programs;
 mod syscalls;
+mod unwind;
 
 use anyhow::Result;
 
@@ -15,11 +18,20 @@ pub(crate) struct Args {
 enum What {
     /// Time that syscall tracing adds to each call, against two empty raw tracepoints and bpftrace
     Syscalls,
+    /// Time of a sample by the depth of its stack, and CPU time of the agent, beside profile-bee
+    Unwind(unwind::Args),
+    /// Share of whole stacks of real programs under load, by the reason of the rest
+    Programs(programs::Args),
+    /// Memory and CPU time of the agent beside 300 processes of 40 programs, and beside a compiler
+    Memory(memory::Args),
 }
 
 /// Runs one measurement.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    match args.what {
+    match &args.what {
         What::Syscalls => syscalls::run(),
+        What::Unwind(args) => unwind::run(args),
+        What::Programs(args) => programs::run(args),
+        What::Memory(args) => memory::run(args),
     }
 }

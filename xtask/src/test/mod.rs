@@ -2,7 +2,7 @@
 
 pub(crate) mod scenarios;
 pub(crate) mod tally;
-mod install;
+pub(crate) mod install;
 mod runner;
 
 use std::{fs, path::PathBuf, process::Command};
