@@ -8,9 +8,16 @@
 //! is read piece by piece into bounded buffers and never mapped: an `Executable` is one, and so is a byte slice such as the
 //! image of the vDSO.
 
+mod bytes;
 pub mod elf;
-mod table;
+mod pointer;
+mod expression;
+mod cfi;
+mod eh_frame;
+mod plt;
+mod writer;
 pub mod compact;
+mod table;
 pub mod cache;
 mod arena;
 mod builder;
