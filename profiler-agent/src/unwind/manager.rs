@@ -26,8 +26,9 @@ use crate::symbolize;
 /// Most processes that are followed; the kernel has room for as many spaces.
 const TRACKED_MAX: usize = SPACES_MAX as usize;
 
-/// Most mappings that are read again in one drain only because time went by: at about 0.1 ms each, 4 % of a CPU.
-const ROUTINE_READS_MAX: u32 = 40;
+/// Most processes whose mappings are read again in one drain only because time went by: at about 0.1 ms each, 1 % of a
+/// CPU.
+const ROUTINE_READS_MAX: u32 = 10;
 
 /// How long the space of a process stays after its end: its children may still use it.
 const EXITED_KEPT_MS: u64 = 10_000;
@@ -254,7 +255,6 @@ impl Unwinder {
             });
         }
         if tracked.set(image.status, bound) {
-            self.spaces.leave_out(image.files.len());
             self.left_out = left_out;
         }
     }
@@ -266,9 +266,7 @@ impl Unwinder {
             tracked.dirty = false;
             return;
         };
-        let tables = &self.tables;
-        let rows: Vec<MappingRow> =
-            tracked.bound().iter().map(|bound| row(bound, tables)).collect();
+        let rows = rows(tracked.bound(), &self.tables);
         // A thread of the kernel, or a process that is ending.
         if rows.is_empty() {
             tracked.dirty = false;
@@ -400,10 +398,24 @@ impl Unwinder {
     }
 }
 
-/// A mapping as the kernel reads it.
-fn row(bound: &Bound, tables: &Tables) -> MappingRow {
-    let found = bound.table.and_then(|id| tables.find(id, bound.start, bound.offset));
-    let (first_page, pages, bias) =
-        found.map_or((0, 0, 0), |(placement, bias)| (placement.first_page, placement.pages, bias));
-    MappingRow { start: bound.start, end: bound.end, bias, first_page, pages }
+/// Mappings as the kernel reads them. Neighbours without a table become one: code that is made at run time lies in
+/// many.
+fn rows(bound: &[Bound], tables: &Tables) -> Vec<MappingRow> {
+    let mut rows: Vec<MappingRow> = Vec::with_capacity(bound.len());
+    for bound in bound {
+        let found = bound.table.and_then(|id| tables.find(id, bound.start, bound.offset));
+        let row = found.map_or_else(MappingRow::default, |(placement, bias)| MappingRow {
+            bias,
+            first_page: placement.first_page,
+            pages: placement.pages,
+            ..MappingRow::default()
+        });
+        match rows.last_mut() {
+            Some(last) if last.pages == 0 && row.pages == 0 && last.end == bound.start => {
+                last.end = bound.end;
+            }
+            _ => rows.push(MappingRow { start: bound.start, end: bound.end, ..row }),
+        }
+    }
+    rows
 }

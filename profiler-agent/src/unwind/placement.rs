@@ -95,7 +95,7 @@ impl Room {
         now_ms: u64,
     ) -> Result<Placement, Refused> {
         check(table)?;
-        let pages = table.pages.len() as u32 - 1;
+        let pages = table.pages.len().saturating_sub(1) as u32;
         let first_page = self.pages.take(pages, now_ms).ok_or(Refused::NoRoom)?;
         let mut placement = Placement { first_page, pages, rows: Vec::new() };
         let mut entries = vec![Page::default(); pages as usize];
@@ -154,10 +154,10 @@ impl Room {
         writer: &mut Writer<'_>,
         placed: &mut Vec<RowRange>,
     ) -> Result<(), Refused> {
-        let rows = writer.rows_of(&pages);
-        if rows.is_empty() {
+        if pages.is_empty() || writer.rows_of(&pages).is_empty() {
             return Ok(());
         }
+        let rows = writer.rows_of(&pages);
         // Fits: a table has at most as many rows as all chunks.
         let length = rows.len() as u32;
         let single = pages.len() == 1;
@@ -253,7 +253,7 @@ impl Writer<'_> {
 
 /// Looks whether the pages of a table are ranges of its rows that fit the kernel's limits.
 fn check(table: &Table) -> Result<(), Refused> {
-    let Some(last) = table.pages.last() else { return Err(Refused::Malformed) };
+    let last = table.pages.last().copied().unwrap_or_default();
     let sound = |pages: &[u32]| match pages {
         [first, next] => {
             next.checked_sub(*first).is_some_and(|rows| rows as usize <= PAGE_ROWS_MAX)
@@ -261,7 +261,7 @@ fn check(table: &Table) -> Result<(), Refused> {
         _ => false,
     };
     let sorted = table.pages.windows(2).all(sound);
-    if *last as usize != table.rows.len() || !sorted {
+    if last as usize != table.rows.len() || !sorted {
         return Err(Refused::Malformed);
     }
     if table.pages.len() > PAGES_MAX || table.rows.len() > CHUNKS_MAX * CHUNK_ROWS {
@@ -340,9 +340,10 @@ mod tests {
         beyond.pages[1] = 4;
         let mut backwards = table(&[3, 3]);
         backwards.pages[1] = 7;
-        for lie in [Table::default(), beyond, backwards, table(&[65_536])] {
+        for lie in [beyond, backwards, table(&[65_536])] {
             assert_eq!(room.place(&lie, &mut memory, 0), Err(Refused::Malformed));
         }
+        assert_eq!(room.place(&Table::default(), &mut memory, 0), Ok(Placement::default()));
         let mut unknown_rule = table(&[1]);
         unknown_rule.rows[0] = row(0, 99);
         room.place(&unknown_rule, &mut memory, 0).unwrap();

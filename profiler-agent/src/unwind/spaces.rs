@@ -82,7 +82,9 @@ impl Spaces {
         is_same: &dyn Fn() -> bool,
         now_ms: u64,
     ) -> Installed {
-        let rows = &rows[..rows.len().min(SPACE_MAPPINGS_MAX)];
+        let left_out = rows.len().saturating_sub(SPACE_MAPPINGS_MAX);
+        self.tallies.mappings_left_out += left_out as u64;
+        let rows = &rows[..rows.len() - left_out];
         let mappings = rows.len() as u32;
         let Some(header) = self.arena.take(mappings + 1, now_ms) else {
             self.tallies.no_room += 1;
@@ -114,11 +116,6 @@ impl Spaces {
         }
         self.void(upload, region, now_ms);
         if set.is_ok() { Installed::Outdated } else { Installed::NoRoom }
-    }
-
-    /// Counts mappings that a process has beyond the limit.
-    pub(super) fn leave_out(&mut self, mappings: usize) {
-        self.tallies.mappings_left_out += mappings.saturating_sub(SPACE_MAPPINGS_MAX) as u64;
     }
 
     /// Forgets the space of a process from which the kernel took it.
