@@ -6,6 +6,8 @@
 use std::{
     env,
     ffi::OsString,
+    fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -15,10 +17,13 @@ use anyhow::{Context as _, Result, bail};
 use crate::workspace::{find_program, is_root, target};
 
 /// A program of a Debian package.
-struct Package {
-    program: &'static str,
-    package: &'static str,
-    why: &'static str,
+pub(crate) struct Package {
+    /// Name on the search path, or whole path.
+    pub(crate) program: &'static str,
+    /// What has it.
+    pub(crate) package: &'static str,
+    /// What needs it.
+    pub(crate) why: &'static str,
 }
 
 /// What the tests run from Debian.
@@ -56,6 +61,15 @@ pub(crate) fn all() {
     say(&format!("{SPEEDSCOPE} (its importer reads captures)"), speedscope());
 }
 
+/// Installs those packages whose programs are missing.
+///
+/// # Errors
+///
+/// When that is not possible here.
+pub(crate) fn debian_packages(packages: &[Package]) -> Result<()> {
+    install(packages, Vec::new()).map(|_found| ())
+}
+
 /// Returns the folder of the tools that are installed for this checkout only.
 pub(crate) fn tools() -> PathBuf {
     target().join("tools")
@@ -84,12 +98,18 @@ enum Found {
 }
 
 fn debian() -> Result<Found> {
-    let missing: Vec<&Package> =
-        PACKAGES.iter().filter(|package| find_program(package.program).is_none()).collect();
-    let mut packages: Vec<&str> = missing.iter().map(|package| package.package).collect();
+    let mut more = Vec::new();
     if find_program("go").is_none() && !python().join("bin/go").is_file() && !has_venv() {
-        packages.push(VENV_PACKAGE);
+        more.push(VENV_PACKAGE);
     }
+    install(PACKAGES, more)
+}
+
+/// Installs what is missing of `wanted`, and `packages`.
+fn install(wanted: &[Package], mut packages: Vec<&'static str>) -> Result<Found> {
+    let missing: Vec<&Package> =
+        wanted.iter().filter(|package| find_program(package.program).is_none()).collect();
+    packages.extend(missing.iter().map(|package| package.package));
     if packages.is_empty() {
         return Ok(Found::Already);
     }
@@ -103,12 +123,40 @@ fn debian() -> Result<Found> {
         );
     }
     eprintln!("installing {} with apt-get", packages.join(" "));
+    let _no_services = NoServices::start()?;
     quietly(&mut apt(&["update"]))?;
     quietly(apt(&["install", "--yes", "--no-install-recommends"]).args(&packages))?;
     Ok(Found::Installed)
 }
 
-/// Tests start their own daemons: the packages must not start theirs.
+/// Keeps packages from starting their services, as long as this value lives: tests start their own.
+struct NoServices(Option<PathBuf>);
+
+impl NoServices {
+    /// Debian asks this program before it starts a service; an administrator's own stays.
+    fn start() -> Result<Self> {
+        let policy = PathBuf::from("/usr/sbin/policy-rc.d");
+        if policy.exists() {
+            return Ok(Self(None));
+        }
+        fs::write(&policy, "#!/bin/sh\nexit 101\n")
+            .and_then(|()| fs::set_permissions(&policy, fs::Permissions::from_mode(0o755)))
+            .with_context(|| format!("failed to write `{}`", policy.display()))?;
+        Ok(Self(Some(policy)))
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if let Some(policy) = &self.0
+            && let Err(error) = fs::remove_file(policy)
+        {
+            eprintln!("warning: failed to remove `{}`: {error}", policy.display());
+        }
+    }
+}
+
+/// An `apt-get` that asks nothing and starts nothing.
 fn apt(arguments: &[&str]) -> Command {
     let mut command = Command::new("apt-get");
     command

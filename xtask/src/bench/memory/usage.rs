@@ -1,0 +1,129 @@
+//! Reads what a process takes: memory, CPU time, and the maps and programs that it holds in the kernel.
+
+use std::{fs, process::Command, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+/// What the agent takes at one moment.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Usage {
+    /// Resident memory in KiB.
+    pub(super) rss_kib: u64,
+    /// Part of it that no file backs.
+    pub(super) anonymous_kib: u64,
+    /// Most resident memory so far.
+    pub(super) peak_kib: u64,
+    /// CPU time of all its threads.
+    pub(super) cpu: Duration,
+    /// CPU time of its programs in the kernel, as far as `kernel.bpf_stats_enabled` counts it.
+    pub(super) kernel_cpu: Duration,
+    /// Bytes of its maps in the kernel.
+    pub(super) map_bytes: u64,
+}
+
+impl Usage {
+    /// Reads all but the maps.
+    pub(super) fn of(pid: u32) -> Result<Self> {
+        let status = read(pid, "status")?;
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+        };
+        Ok(Self {
+            rss_kib: field("VmRSS:"),
+            anonymous_kib: field("RssAnon:"),
+            peak_kib: field("VmHWM:"),
+            cpu: cpu_time(&read(pid, "stat")?)?,
+            kernel_cpu: kernel_cpu(pid)?,
+            map_bytes: 0,
+        })
+    }
+
+    /// Reads everything.
+    pub(super) fn with_maps(pid: u32, known: &[u64]) -> Result<Self> {
+        let maps = maps()?;
+        // Maps inside of maps have no owner in the list.
+        let ours = maps.iter().filter(|map| {
+            map.owners.contains(&pid) || (map.owners.is_empty() && !known.contains(&map.id))
+        });
+        Ok(Self { map_bytes: ours.map(|map| map.bytes).sum(), ..Self::of(pid)? })
+    }
+}
+
+/// A map in the kernel.
+struct Map {
+    id: u64,
+    bytes: u64,
+    owners: Vec<u32>,
+}
+
+/// Numbers of all maps in the kernel.
+pub(super) fn map_ids() -> Result<Vec<u64>> {
+    Ok(maps()?.into_iter().map(|map| map.id).collect())
+}
+
+fn maps() -> Result<Vec<Map>> {
+    let list = bpftool(&["map", "show", "--json"])?;
+    let maps = list.as_array().context("bpftool printed no list of maps")?;
+    Ok(maps
+        .iter()
+        .map(|map| Map {
+            id: map["id"].as_u64().unwrap_or(0),
+            bytes: map["bytes_memlock"].as_u64().unwrap_or(0),
+            owners: owners(map),
+        })
+        .collect())
+}
+
+fn kernel_cpu(pid: u32) -> Result<Duration> {
+    let list = bpftool(&["prog", "show", "--json"])?;
+    let programs = list.as_array().context("bpftool printed no list of programs")?;
+    let ours = programs.iter().filter(|program| owners(program).contains(&pid));
+    let times = ours.filter_map(|program| program["run_time_ns"].as_u64());
+    Ok(Duration::from_nanos(times.sum()))
+}
+
+fn owners(object: &Value) -> Vec<u32> {
+    let pids = object["pids"].as_array().into_iter().flatten();
+    pids.filter_map(|owner| u32::try_from(owner["pid"].as_u64()?).ok()).collect()
+}
+
+fn bpftool(arguments: &[&str]) -> Result<Value> {
+    let output = Command::new("/usr/sbin/bpftool").args(arguments).output();
+    let output = output.context("failed to run bpftool")?;
+    ensure!(output.status.success(), "bpftool ended with {}", output.status);
+    serde_json::from_slice(&output.stdout).context("bpftool printed no JSON")
+}
+
+fn read(pid: u32, name: &str) -> Result<String> {
+    let path = format!("/proc/{pid}/{name}");
+    fs::read_to_string(&path).with_context(|| format!("failed to read `{path}`"))
+}
+
+/// User and system time; the 14th and 15th field of `/proc/PID/stat`. The second may hold anything, in brackets.
+fn cpu_time(stat: &str) -> Result<Duration> {
+    let (_, fields) = stat.rsplit_once(')').context("no name in the status of the process")?;
+    let ticks: u64 =
+        fields.split_whitespace().skip(11).take(2).filter_map(|f| f.parse::<u64>().ok()).sum();
+    let per_second = rustix::param::clock_ticks_per_second();
+    Ok(Duration::from_secs_f64(ticks as f64 / per_second as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_time_is_found_behind_a_name_with_brackets_and_spaces() {
+        let stat = "7 (a ) b) S 1 7 7 0 -1 4194560 1 2 3 4 150 50 9 9 20 0 1 0 5";
+        let ticks = 200.0 / rustix::param::clock_ticks_per_second() as f64;
+        assert!((cpu_time(stat).unwrap().as_secs_f64() - ticks).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_process_has_memory_and_used_time() {
+        let status = read(std::process::id(), "status").unwrap();
+        assert!(status.contains("VmRSS:") && status.contains("VmHWM:"));
+    }
+}
