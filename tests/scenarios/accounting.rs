@@ -5,6 +5,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use profiler_common::abi::sample::WalkEnd;
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -12,7 +13,7 @@ use harness::agent::{AgentPlace, STOP_LIMIT};
 use harness::collector::{Collector, CollectorPlace};
 use harness::running::Running;
 use harness::workload::Workload;
-use harness::{Scenario, eventually, scenario};
+use harness::{Scenario, eventually, http, scenario};
 
 /// How long the collector is away.
 const OUTAGE: Duration = Duration::from_secs(30);
@@ -79,6 +80,23 @@ fn balance(collector: &Collector, agent: &AgentPlace) -> Result<()> {
 
     let shown = collector.api("flamegraph?service=*&from=-1h")?;
     ensure!(shown["total"] == stored, "{} shown, {stored} stored", shown["total"]);
+    balance_walks(collector, &status, stored)
+}
+
+/// Of every stored sample it is known how its walk ended, in the totals as in the answers.
+fn balance_walks(collector: &Collector, status: &Value, stored: u64) -> Result<()> {
+    let ends = status["stacks"].as_object().context("the status has no stacks")?;
+    let walked: u64 = ends.values().filter_map(Value::as_u64).sum();
+    ensure!(walked == stored, "{walked} walks, {stored} samples: {status}");
+    let without = ends.get(WalkEnd::NoUserStack.name()).and_then(Value::as_u64).unwrap_or(0);
+    let quality = collector.api("quality?service=*&from=-1h")?;
+    ensure!(quality["samples"] == stored - without, "{stored} samples, {status}, but {quality}");
+    let page = http::get_text(&format!("{}/metrics", collector.place().url()))?;
+    for (end, samples) in ends {
+        let counted =
+            http::metric(&page, "flamewatch_collector_stacks_total", &format!("\"{end}\""))?;
+        ensure!(*samples == counted, "{end}: {samples} in the status, {counted} in the metrics");
+    }
     Ok(())
 }
 
