@@ -19,6 +19,9 @@ const FLAGS: &[&str] = &["-O2", "-g", "-Wall", "-Wextra", "-fomit-frame-pointer"
 /// A Python of the distribution, which has neither frame pointers nor symbols.
 const PYTHON: &str = "/usr/bin/python3";
 
+/// Unit of a process's times (`USER_HZ`).
+const TICK: Duration = Duration::from_millis(10);
+
 /// Suffix of the kernel's and of inlined functions in folded text, which are no frames of the program.
 const NOT_FRAMES: &[&str] = &["_[k]", "_[i]"];
 
@@ -243,6 +246,31 @@ pub struct Playing {
     pub truth: Truth,
     /// Its process.
     pub running: Running,
+}
+
+/// The processes of some workloads, with commas between them.
+#[must_use]
+pub fn pids(playing: &[Playing]) -> String {
+    let pids: Vec<String> = playing.iter().map(|one| one.running.pid().to_string()).collect();
+    pids.join(",")
+}
+
+impl Playing {
+    /// CPU time that it and its children have used.
+    ///
+    /// # Errors
+    ///
+    /// When it has ended.
+    pub fn worked(&mut self) -> Result<Duration> {
+        self.running.still_runs()?;
+        let path = format!("/proc/{}/stat", self.running.pid());
+        let stat = fs::read_to_string(&path).with_context(|| format!("failed to read `{path}`"))?;
+        // The name stands in brackets and may hold spaces; the four times are the 12th to 15th field behind it.
+        let (_, fields) = stat.rsplit_once(')').context("a process without a name")?;
+        let times = fields.split_whitespace().skip(11).take(4);
+        let ticks: u64 = times.map(|ticks| ticks.parse::<u64>().unwrap_or_default()).sum();
+        Ok(TICK * u32::try_from(ticks).unwrap_or(u32::MAX))
+    }
 }
 
 fn go(case: &str, source: &str, link: &str) -> Result<PathBuf> {

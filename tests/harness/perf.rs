@@ -27,17 +27,16 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Starts to record processes; it ends by itself.
+    /// Starts to record processes, given as numbers with commas between them; it ends by itself.
     ///
     /// # Errors
     ///
     /// When there is no `perf`.
-    pub fn start(scenario: &Scenario, pids: &[u32], hertz: u64, seconds: u64) -> Result<Self> {
+    pub fn start(scenario: &Scenario, pids: &str, hertz: u64, seconds: u64) -> Result<Self> {
         let data = scenario.path("perf.data");
-        let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
         let mut record = quiet(Path::new(PROGRAM));
         record.args(["record", "-e", "cpu-clock", "-F", &hertz.to_string(), "--call-graph"]);
-        record.arg(format!("dwarf,{STACK_BYTES}")).args(["-p", &pids.join(","), "-o"]).arg(&data);
+        record.arg(format!("dwarf,{STACK_BYTES}")).args(["-p", pids, "-o"]).arg(&data);
         record.args(["--", "sleep", &seconds.to_string()]);
         let running = Running::start("perf", scenario.folder(), &mut record)
             .context("install `linux-perf`, or `cargo xtask test`")?;

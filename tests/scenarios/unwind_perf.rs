@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use harness::binaries::Program;
 use harness::binomial::{DISTANCE_MAX, distance};
-use harness::mix::{Mix, Playing};
+use harness::mix::{Mix, Playing, pids};
 use harness::perf::Recording;
 use harness::running::{Running, quiet};
 use harness::truth::Stack;
@@ -32,12 +32,12 @@ fn functions_have_the_shares_that_perf_gives_them() {
         let mixes = [Mix::c("frames")?, Mix::cpp("exceptions")?, Mix::ctypes()?];
         let playing: Vec<Playing> =
             mixes.iter().map(|mix| mix.start(scenario)).collect::<Result<_>>()?;
-        let pids: Vec<u32> = playing.iter().map(|workload| workload.running.pid()).collect();
-        let (ours, perfs) = record(scenario, &pids)?;
+        let (ours, perfs) = record(scenario, &pids(&playing))?;
         let mut failures = Vec::new();
-        for (workload, pid) in playing.iter().zip(pids) {
+        for workload in &playing {
             let case = workload.mix.case();
-            let perfs = perfs.get(&pid).context("perf saw nothing of a workload")?;
+            let perfs =
+                perfs.get(&workload.running.pid()).context("perf saw nothing of a workload")?;
             let different = differences(case, &workload.mix.stacks(&ours)?, perfs);
             failures.extend(different.into_iter().map(|line| format!("{case}: {line}")));
         }
@@ -47,10 +47,10 @@ fn functions_have_the_shares_that_perf_gives_them() {
 }
 
 /// Our profile as folded text, and that of `perf` by process, of the same seconds.
-fn record(scenario: &Scenario, pids: &[u32]) -> Result<(String, BTreeMap<u32, Vec<Stack>>)> {
+fn record(scenario: &Scenario, pids: &str) -> Result<(String, BTreeMap<u32, Vec<Stack>>)> {
     let out = scenario.path("out.folded");
     let mut capture = quiet(&Program::Agent.path()?);
-    capture.args(["capture", "--all", "--frequency", &OUR_HZ.to_string()]);
+    capture.args(["capture", "--pid", pids, "--frequency", &OUR_HZ.to_string()]);
     capture.args(["--seconds", &SECONDS.to_string(), "-o"]).arg(&out);
     let mut capture = Running::start("capture", scenario.folder(), &mut capture)?;
     let perf = Recording::start(scenario, pids, PERF_HZ, SECONDS)?;
@@ -105,9 +105,9 @@ fn is_whole(frames: &[String]) -> bool {
     frames.first().is_none_or(|root| !root.contains("no tables yet"))
 }
 
-/// The name by which both profilers know a function; what has no name is known by its file.
+/// The name by which both profilers know a function, without what it takes; what has no name is known by its file.
 fn compared_name(frame: &str) -> String {
-    let name = frame.split('@').next().unwrap_or(frame);
+    let name = frame.split(['@', '(']).next().unwrap_or(frame);
     let name = name.split("+0x").next().unwrap_or(name);
     let alias = ALIASES.iter().find(|(alias, _)| *alias == name);
     alias.map_or(name, |(_, name)| name).to_owned()

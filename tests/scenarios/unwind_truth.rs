@@ -4,17 +4,21 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
 
 use harness::binaries::Program;
-use harness::mix::{Mix, Playing};
-use harness::running::quiet;
-use harness::{Scenario, command, scenario};
+use harness::mix::{Mix, Playing, pids};
+use harness::running::{Running, quiet};
+use harness::{Scenario, eventually, scenario};
 
 /// Samples a second and CPU.
 const FREQUENCY_HZ: u64 = 999;
 
-/// Time for which each workload would have a CPU of its own, in seconds.
-const SECONDS_EACH: u64 = 4;
+/// Time that each workload works while it is captured, in seconds of a CPU.
+const WORK_S: u64 = 4;
+
+/// Longest capture: a busy machine gives the workloads a small part of its time.
+const CAPTURE_LIMIT: Duration = Duration::from_secs(150);
 
 /// Longest time until a running process has its tables, in samples that it can have taken by then.
 const WITHOUT_TABLES_MAX: u64 = FREQUENCY_HZ;
@@ -69,8 +73,8 @@ fn threads_signals_callbacks_and_children_have_whole_stacks_in_their_shares() {
 fn libraries_that_come_and_go_are_followed() {
     scenario("unwind_truth_reopen", |scenario| {
         let mix = Mix::reopen(OPEN)?;
-        let playing = [mix.start(scenario)?];
-        let folded = capture(scenario, 4 * OPEN.as_secs())?;
+        let mut playing = [mix.start(scenario)?];
+        let folded = capture(scenario, &mut playing, 2 * WORK_S)?;
         let [reopen] = playing;
         let found = reopen.truth.compare(&mix.stacks(&folded)?);
         harness::report(&found.line(mix.case()));
@@ -84,18 +88,14 @@ fn libraries_that_come_and_go_are_followed() {
     });
 }
 
-/// Runs some workloads beside each other, captures the host, and compares each with its truth.
+/// Runs some workloads beside each other, captures them, and compares each with its truth.
 fn truth(name: &str, mixes: impl FnOnce() -> Result<Vec<Mix>>) {
     scenario(name, |scenario| {
-        let mixes = mixes()?;
-        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        let seconds = (SECONDS_EACH * mixes.len() as u64).div_ceil(cpus as u64).max(SECONDS_EACH);
         let mut playing: Vec<Playing> =
-            mixes.iter().map(|mix| mix.start(scenario)).collect::<Result<_>>()?;
-        let folded = capture(scenario, seconds)?;
+            mixes()?.iter().map(|mix| mix.start(scenario)).collect::<Result<_>>()?;
+        let folded = capture(scenario, &mut playing, WORK_S)?;
         let mut failures = Vec::new();
         for workload in &mut playing {
-            workload.running.still_runs()?;
             if let Err(error) = compare(workload, &folded) {
                 failures.push(format!("{}: {error:#}", workload.mix.case()));
             }
@@ -115,11 +115,27 @@ fn compare(workload: &Playing, folded: &str) -> Result<()> {
     found.expect_shares(&workload.truth)
 }
 
-fn capture(scenario: &Scenario, seconds: u64) -> Result<String> {
+/// Captures the workloads until every workload has worked for so many seconds.
+fn capture(scenario: &Scenario, playing: &mut [Playing], seconds: u64) -> Result<String> {
     let out = scenario.path("out.folded");
     let mut capture = quiet(&Program::Agent.path()?);
-    capture.args(["capture", "--all", "--frequency", &FREQUENCY_HZ.to_string()]);
-    capture.args(["--seconds", &seconds.to_string(), "-o"]).arg(&out);
-    command::finish(&mut capture)?.expect_code(0)?.expect_no_panic()?;
+    capture.args(["capture", "--pid", &pids(playing), "--frequency", &FREQUENCY_HZ.to_string()]);
+    capture.args(["--seconds", "600", "-o"]).arg(&out);
+    let mut capture = Running::start("capture", scenario.folder(), &mut capture)?;
+    let mut before = Vec::new();
+    for workload in &mut *playing {
+        before.push(workload.worked()?);
+    }
+    let worked = eventually::some("all workloads have worked", CAPTURE_LIMIT, || {
+        capture.still_runs()?;
+        let mut least = Duration::MAX;
+        for (workload, before) in playing.iter_mut().zip(&before) {
+            least = least.min(workload.worked()?.saturating_sub(*before));
+        }
+        Ok((least >= Duration::from_secs(seconds)).then_some(()))
+    });
+    capture.signal(Signal::INT)?;
+    capture.wait(Duration::from_secs(60))?;
+    worked?;
     fs::read_to_string(&out).context("the capture wrote nothing")
 }
