@@ -2,16 +2,20 @@
 
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use profiler_common::abi::row::{
-    CHUNK_ROWS, CachedRule, MAPPING_ROWS_MAX, MAPPING_STEPS, MappingRow, PAGE_SHIFT, PAGES_MAX,
+    CHUNK_ROWS, CachedRule, FIRST_PAGE_PENDING, MAPPING_ROWS_MAX, MAPPING_STEPS, MappingRow, PAGE_SHIFT, PAGES_MAX,
     Page, ROW_STEPS, RULE_CACHE_ENTRIES, RULE_NONE, RULES_MAX, Rule, SPACE_MAPPINGS_MAX, row_offset,
     row_rule,
 };
+use profiler_common::abi::sample::WalkEnd;
 use profiler_common::unwind::find_last;
 
 use crate::maps::{CHUNKS, MAPPINGS, PAGES, RULE_CACHES, RULES};
 
 /// What [`find`] gives for an address that lies in no mapping; no index of a rule.
 const UNMAPPED: u32 = u32::MAX;
+
+/// What [`find`] gives for an address whose table is not made yet; no index of a rule either.
+const PENDING: u32 = u32::MAX - 1;
 
 /// The tables, opened once for a walk.
 pub struct Tables {
@@ -37,9 +41,9 @@ impl Tables {
         Some(Self { cache: RULE_CACHES.get_ptr_mut(cpu)?, rules: RULES.get_ptr(0)? })
     }
 
-    /// The rule of an address; `None` where it lies in no mapping.
+    /// The rule of an address, or why there is none.
     #[inline(always)]
-    pub fn rule(&self, space: SpaceRef, pc: u64) -> Option<Rule> {
+    pub fn rule(&self, space: SpaceRef, pc: u64) -> Result<Rule, WalkEnd> {
         let slot = slot(pc);
         // SAFETY: masked indices lie inside; the cache belongs to this CPU, and a walk is not interrupted by another.
         unsafe {
@@ -52,10 +56,11 @@ impl Tables {
                 *cached = CachedRule { pc, space: space.id, rule: found };
                 found
             };
-            if index == UNMAPPED {
-                return None;
+            match index {
+                UNMAPPED => Err(WalkEnd::Unmapped),
+                PENDING => Err(WalkEnd::NoTables),
+                index => Ok((*self.rules)[index as usize & (RULES_MAX - 1)]),
             }
-            Some((*self.rules)[index as usize & (RULES_MAX - 1)])
         }
     }
 }
@@ -66,13 +71,14 @@ fn slot(pc: u64) -> usize {
     (pc ^ pc >> 12 ^ pc >> 24) as usize
 }
 
-/// Finds the index of the rule of an address in the tables; [`UNMAPPED`] where it lies in no mapping.
+/// Finds the index of the rule of an address in the tables, or [`UNMAPPED`], or [`PENDING`].
 ///
 /// A function of its own, which the verifier checks once and not at every frame.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn find(pc: u64, space: u32, header: u32, mappings: u32) -> u32 {
     match find_mapping(pc, space, header, mappings) {
+        Some(mapping) if mapping.first_page == FIRST_PAGE_PENDING => PENDING,
         Some(mapping) => find_row(pc.wrapping_sub(mapping.bias), &mapping).unwrap_or(RULE_NONE.into()),
         None => UNMAPPED,
     }

@@ -89,10 +89,8 @@ pub fn go_on(scratch: &mut Scratch) -> Progress {
         let at = usize::from(scratch.header.kernel_frames) + user_frames;
         scratch.frames[at & (FRAMES_MAX - 1)] = frame.recorded_address();
         scratch.header.user_frames = user_frames as u16 + 1;
-        let Some(rule) = tables.rule(space, frame.rule_address()) else {
-            return Progress::Ended(WalkEnd::Unmapped);
-        };
-        match step(rule, &frame, &mut UserMemory::new(scratch)) {
+        let rule = tables.rule(space, frame.rule_address());
+        match rule.and_then(|rule| step(rule, &frame, &mut UserMemory::new(scratch))) {
             Ok(caller) => frame = caller,
             Err(end) => return Progress::Ended(end),
         }

@@ -86,13 +86,17 @@ pub struct MappingRow {
     pub end: u64,
     /// What is subtracted from an address, wrapping, to get the offset from the first page of the table.
     pub bias: u64,
-    /// First entry of the table in the page arena.
+    /// First entry of the table in the page arena; [`FIRST_PAGE_PENDING`] where the table is not made yet.
     pub first_page: u32,
     /// Number of pages of the table; 0 where the mapping has no table.
     pub pages: u32,
 }
 
 const _: () = assert!(size_of::<MappingRow>() == 32);
+
+/// Value of [`MappingRow::first_page`] for code whose table is not made yet. A walk ends there: the frame pointer of
+/// code that has a table is likely to be something else.
+pub const FIRST_PAGE_PENDING: u32 = u32::MAX;
 
 /// The rows of one page of code; entry of the page arena.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -136,7 +136,7 @@ walk_ends! {
     NoUserStack = 2, "no user stack";
     /// The memory of the stack could not be read.
     Unreadable = 3, "unreadable";
-    /// The process had no tables yet; its frame pointers were followed as far as they led.
+    /// The process, or the code, had no table yet; a process without any is walked by frame pointers as far as they lead.
     NoTables = 4, "no tables yet";
     /// An address lies in no mapping that the tables know.
     Unmapped = 5, "unmapped";
