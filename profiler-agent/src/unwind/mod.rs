@@ -18,6 +18,7 @@ mod plt;
 mod writer;
 pub mod compact;
 mod table;
+mod stored;
 pub mod cache;
 mod arena;
 mod builder;

@@ -113,13 +113,14 @@ pub(super) fn trampolines<S: Source + ?Sized>(
     for segment in segments {
         let mut at = 0;
         while at < segment.bytes && left > 0 {
-            // What straddles two windows is found in the second one.
+            // What straddles two windows is found in the second one; the shorter form may be in both.
             let overlap = at.min(TRAMPOLINES[0].len() as u64 - 1);
             let count = WINDOW_BYTES.min(segment.bytes - at).min(left);
             let offset = segment.file_offset.saturating_add(at - overlap);
             let window = source.read(offset, count + overlap)?;
             let address = segment.address.wrapping_add(at - overlap);
             found.extend(trampolines_in(&window, address));
+            found.dedup();
             if found.len() >= TRAMPOLINES_MAX {
                 found.truncate(TRAMPOLINES_MAX);
                 return Ok(found);

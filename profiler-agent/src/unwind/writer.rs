@@ -7,7 +7,7 @@ use profiler_common::abi::row::{
 };
 
 /// Most rows of a table: 32 MiB. The largest browsers have about 4 million.
-const ROWS_MAX: usize = 1 << 23;
+pub(super) const ROWS_MAX: usize = 1 << 23;
 
 /// Rules that are found without hashing them safely; a program has some hundred different ones.
 const RECENT: usize = 1 << 8;
@@ -88,6 +88,11 @@ impl Writer {
     }
 }
 
+/// The rules that every table has, in the order of their indices.
+pub(super) const fn fixed_rules() -> [Rule; RULES_FIXED as usize] {
+    [Rule::NONE, Rule::ROOT, Rule::UNSUPPORTED, Rule::SIGNAL]
+}
+
 /// The different rules of a table.
 #[derive(Debug)]
 struct Rules {
@@ -98,8 +103,7 @@ struct Rules {
 
 impl Rules {
     fn new() -> Self {
-        let all = vec![Rule::NONE, Rule::ROOT, Rule::UNSUPPORTED, Rule::SIGNAL];
-        debug_assert_eq!(all.len(), usize::from(RULES_FIXED));
+        let all = fixed_rules().to_vec();
         let indices = all.iter().copied().zip(0..).collect();
         Self { all, indices, recent: Box::new([(Rule::NONE, RULE_NONE); RECENT]) }
     }
