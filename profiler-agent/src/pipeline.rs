@@ -60,6 +60,7 @@ pub fn name(window: LocatedWindow, symbolizer: &mut Symbolizer) -> Window {
     for (identity, sample) in &window.stacks {
         folder.add_stack(identity, &symbolizer.name(sample), sample.walk_end, sample.count);
     }
+    symbolizer.close_window();
     for (identity, syscall) in window.syscalls {
         folder.add_syscall(&identity, syscall);
     }
@@ -292,9 +293,7 @@ struct Naming {
 
 impl Naming {
     fn run(mut self) {
-        // Lines would split functions into more frames than a comparison of releases wants.
-        let mut symbolizer =
-            Symbolizer::new(crate::symbolize::Options { lines: false, inlined: true });
+        let mut symbolizer = Symbolizer::new(crate::symbolize::Options::RESIDENT);
         while let Some(window) = self.windows.blocking_recv() {
             let began = Instant::now();
             let (taken, lost) = (window.taken, window.lost.clone());

@@ -152,7 +152,7 @@ impl Taking {
         if ended == Ended::TargetsAreGone && self.child.is_none() {
             tracing::warn!("all chosen processes ended; the capture is shorter than asked for");
         }
-        let mut symbolizer = Symbolizer::new(Options { lines: true, inlined: true });
+        let mut symbolizer = Symbolizer::new(Options::CAPTURE);
         let window = pipeline::name(window, &mut symbolizer);
         let kernel_lost: u64 = self
             .sampler

@@ -50,7 +50,45 @@ pub trait SlotSource: Send {
 pub struct LatencyReader {
     slots: Box<dyn SlotSource>,
     /// What each slot held at the last look: as many entries as there are slots in the kernel's maps, at most.
-    before: HashMap<SlotId, LatencySlot>,
+    before: HashMap<SlotId, Counted>,
+}
+
+/// What a slot held, without its zeros: a slot takes 3 kB, and few of its counters are ever used.
+struct Counted {
+    key: u64,
+    start_ns: u64,
+    sum_ns: u64,
+    max_ns: u64,
+    buckets: Sparse,
+    errors: Sparse,
+}
+
+impl Counted {
+    fn of(slot: &LatencySlot) -> Self {
+        Self {
+            key: slot.key,
+            start_ns: slot.start_ns,
+            sum_ns: slot.sum_ns,
+            max_ns: slot.max_ns,
+            buckets: Sparse::of(&slot.buckets),
+            errors: Sparse::of(&slot.errors),
+        }
+    }
+}
+
+/// The counters that are not zero: (index, count), by index.
+struct Sparse(Box<[(u16, u32)]>);
+
+impl Sparse {
+    fn of(counters: &[u32]) -> Self {
+        let indexed = (0..).zip(counters.iter().copied());
+        Self(indexed.filter(|(_, count)| *count > 0).collect())
+    }
+
+    fn get(&self, index: usize) -> u32 {
+        let found = self.0.binary_search_by_key(&index, |(index, _)| usize::from(*index));
+        found.map_or(0, |at| self.0[at].1)
+    }
 }
 
 impl std::fmt::Debug for LatencyReader {
@@ -78,7 +116,7 @@ impl LatencyReader {
         let before = &mut self.before;
         self.slots.read_slots(&mut |id, slot| {
             let Some(nr) = slot_syscall(slot.key) else { return };
-            let earlier = before.insert(id, *slot);
+            let earlier = before.insert(id, Counted::of(slot));
             // A slot that was freed and claimed again starts at zero.
             let earlier = earlier
                 .filter(|earlier| earlier.key == slot.key && earlier.start_ns == slot.start_ns);
@@ -99,19 +137,15 @@ impl LatencyReader {
 type Windows = BTreeMap<(ProcessKey, u32, bool), SyscallWindow>;
 
 /// Adds what one slot counted since the earlier look. Counters may wrap between two looks, so they are subtracted so.
-fn add_difference(
-    windows: &mut Windows,
-    nr: u32,
-    slot: &LatencySlot,
-    earlier: Option<&LatencySlot>,
-) {
+fn add_difference(windows: &mut Windows, nr: u32, slot: &LatencySlot, earlier: Option<&Counted>) {
     let process = ProcessKey { tgid: slot_tgid(slot.key), start_ns: slot.start_ns };
     let ia32 = slot.flags & SLOT_IA32 != 0;
     let window =
         windows.entry((process, nr, ia32)).or_insert_with(|| empty_window(process, nr, ia32));
     let mut highest = None;
-    for (bucket, calls) in slot.buckets.iter().enumerate() {
-        let calls = calls.wrapping_sub(earlier.map_or(0, |earlier| earlier.buckets[bucket]));
+    // A counter that is zero was zero before, unless it wrapped to exactly that.
+    for (bucket, calls) in slot.buckets.iter().enumerate().filter(|(_, calls)| **calls > 0) {
+        let calls = calls.wrapping_sub(earlier.map_or(0, |earlier| earlier.buckets.get(bucket)));
         if calls > 0 {
             highest = Some(bucket as u32);
             window.histogram.add(bucket as u32, u64::from(calls));
@@ -123,14 +157,14 @@ fn add_difference(
         window.histogram.max_ns = window.histogram.max_ns.max(max_ns);
     }
     for errno in 0..ERRNOS {
-        let before = earlier.map_or(0, |earlier| earlier.errors[errno]);
+        let before = earlier.map_or(0, |earlier| earlier.errors.get(errno));
         add_errors(&mut window.errors, errno as u32, slot.errors[errno].wrapping_sub(before));
     }
 }
 
 /// The kernel keeps the maximum since the slot was claimed. When it did not rise in this window, all that is known is
 /// the highest bucket that got a call.
-fn window_max_ns(slot: &LatencySlot, earlier: Option<&LatencySlot>, highest: u32) -> u64 {
+fn window_max_ns(slot: &LatencySlot, earlier: Option<&Counted>, highest: u32) -> u64 {
     use profiler_common::abi::latency::bucket_floor_ns;
     if earlier.is_none_or(|earlier| slot.max_ns > earlier.max_ns) {
         return slot.max_ns;

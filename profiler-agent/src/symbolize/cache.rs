@@ -1,15 +1,17 @@
 //! Remembers the names of addresses, so that each is looked up once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use profiler_common::profile::Frame;
 
-/// Most addresses remembered: at about 300 bytes each, 40 MB. A busy host touches 20,000 to 50,000 unique addresses.
-pub(super) const NAMES_MAX: usize = 131_072;
+/// Most addresses remembered: at about 50 bytes each besides the names, 5 MB. A busy host touches 20,000 to 50,000
+/// unique addresses.
+pub(super) const NAMES_MAX: usize = 98_304;
 
-/// Most bytes of names remembered: names may have kilobytes each, and anybody can make some.
-const NAMES_BYTES_MAX: usize = 128 << 20;
+/// Most bytes of names remembered: names may have kilobytes each, and anybody can make some. A function with its
+/// module takes about 300.
+const NAMES_BYTES_MAX: usize = 12 << 20;
 
 /// An address that means the same for as long as this program runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,10 +27,11 @@ pub(super) type Names = Arc<[Frame]>;
 
 /// A cache of two generations: what was not used while half the limit was filled with newer names is dropped.
 ///
-/// So names of executables that no longer run go by themselves.
+/// So names of executables that no longer run go by themselves. Addresses of one function share its name.
 #[derive(Debug, Default)]
 pub(super) struct NameCache {
     young: HashMap<NameKey, Names>,
+    young_names: HashSet<Names>,
     young_bytes: usize,
     old: HashMap<NameKey, Names>,
 }
@@ -40,20 +43,26 @@ impl NameCache {
             return Some(Arc::clone(names));
         }
         let names = self.old.remove(&key)?;
-        self.insert(key, Arc::clone(&names));
-        Some(names)
+        Some(self.insert(key, names))
     }
 
-    /// Remembers the names of an address.
-    pub(super) fn insert(&mut self, key: NameKey, names: Names) {
-        let bytes = bytes_of(&names);
+    /// Remembers the names of an address, and gives those to use: equal ones may be known.
+    pub(super) fn insert(&mut self, key: NameKey, names: Names) -> Names {
+        let (names, bytes) = match self.young_names.get(&names) {
+            Some(known) => (Arc::clone(known), 0),
+            None => (Arc::clone(&names), bytes_of(&names)),
+        };
         let full = self.young_bytes + bytes > NAMES_BYTES_MAX / 2;
         if full || self.young.len() >= NAMES_MAX / 2 {
             self.old = std::mem::take(&mut self.young);
+            self.young_names = HashSet::new();
             self.young_bytes = 0;
         }
-        self.young_bytes += bytes;
-        self.young.insert(key, names);
+        if self.young_names.insert(Arc::clone(&names)) {
+            self.young_bytes += bytes_of(&names);
+        }
+        self.young.insert(key, Arc::clone(&names));
+        names
     }
 
     /// Forgets the names of kernel addresses, after other code was loaded there.
@@ -75,6 +84,16 @@ fn bytes_of(names: &[Frame]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_of_one_function_share_its_name() {
+        let mut cache = NameCache::default();
+        let function = || -> Names { Arc::new([Frame::marker("f")]) };
+        let first = cache.insert(NameKey::File(1, 0), function());
+        let second = cache.insert(NameKey::File(1, 8), function());
+        assert!(Arc::ptr_eq(&first, &second));
+        assert_eq!(cache.young_bytes, bytes_of(&first));
+    }
 
     #[test]
     fn the_cache_is_bounded_and_keeps_what_is_used() {
@@ -99,7 +118,8 @@ mod tests {
         let mut cache = NameCache::default();
         let long = "x".repeat(1 << 20);
         for offset in 0..200 {
-            cache.insert(NameKey::File(1, offset), Arc::new([Frame::marker(&long)]));
+            let name = format!("{offset}{long}");
+            cache.insert(NameKey::File(1, offset), Arc::new([Frame::marker(&name)]));
             let kept = cache.young.values().chain(cache.old.values());
             assert!(kept.map(|names| bytes_of(names)).sum::<usize>() <= NAMES_BYTES_MAX);
         }

@@ -26,36 +26,44 @@ const CHUNK_BYTES: u64 = 1 << 20;
 #[derive(Debug)]
 pub(super) struct DebugFile {
     pub(super) file: Executable,
-    /// Whether its debug information may be read, or only its symbols.
-    pub(super) debug: bool,
+    /// What of it may be read.
+    pub(super) layout: Layout,
 }
 
 impl DebugFile {
     /// Finds the debug information of an executable on this host.
-    pub(super) fn find(executable: &Executable, layout: &Layout) -> Option<Self> {
-        by_build_id(&executable.build_id)
-            .or_else(|| by_link(executable, layout.debug_link.as_ref()?))
+    ///
+    /// Of more than `debug_bytes_max` bytes of debug information only the symbols may be read.
+    pub(super) fn find(
+        executable: &Executable,
+        layout: &Layout,
+        debug_bytes_max: u64,
+    ) -> Option<Self> {
+        by_build_id(&executable.build_id, debug_bytes_max)
+            .or_else(|| by_link(executable, layout.debug_link.as_ref()?, debug_bytes_max))
     }
 }
 
-fn by_build_id(build_id: &str) -> Option<DebugFile> {
+fn by_build_id(build_id: &str, debug_bytes_max: u64) -> Option<DebugFile> {
     let (folder, rest) = build_id.split_at_checked(2).filter(|(_, rest)| !rest.is_empty())?;
     let folder = Path::new(DEBUG_FOLDER).join(".build-id").join(folder);
     let file = open(&folder.join(format!("{rest}.debug")))?;
-    // Only an administrator can put it there, so its own links may be followed. One of another build would give wrong
-    // names.
-    (file.build_id == build_id).then_some(DebugFile { file, debug: true })
+    let mut layout = Layout::read(&file, debug_bytes_max);
+    // Only an administrator can put it there, so its own links may be followed.
+    layout.elsewhere = false;
+    // One of another build would give wrong names.
+    (file.build_id == build_id).then_some(DebugFile { file, layout })
 }
 
-fn by_link(executable: &Executable, link: &DebugLink) -> Option<DebugFile> {
+fn by_link(executable: &Executable, link: &DebugLink, debug_bytes_max: u64) -> Option<DebugFile> {
     let name = OsStr::from_bytes(&link.name);
     let own = std::fs::read_link(executable.path()).ok()?;
     let folder = own.parent()?;
     candidates(folder, name).into_iter().find_map(|path| {
         let file = open(&path)?;
-        let layout = Layout::read(&file);
+        let layout = Layout::read(&file, debug_bytes_max);
         (layout.symbols && checksum(&file) == Some(link.checksum))
-            .then_some(DebugFile { file, debug: layout.debug })
+            .then_some(DebugFile { file, layout })
     })
 }
 

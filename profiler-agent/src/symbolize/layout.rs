@@ -1,4 +1,4 @@
-//! Decides what of an ELF file may be read for names, before a parser that trusts more is let at it.
+//! Finds what of an ELF file is read for names, and decides what of it a parser that trusts more may be let at.
 //!
 //! Files come from any container of the host. Sections that unpack to gigabytes and links to files elsewhere are found
 //! here and kept from being followed.
@@ -12,6 +12,7 @@ use object::elf::{
 use object::read::elf::{CompressionHeader, FileHeader, ProgramHeader, SectionHeader};
 use object::{Endianness, FileKind, elf};
 
+use super::symbols::{Part, SymbolTable};
 use crate::process::Executable;
 
 /// Largest file whose names are read; the largest browser with all debug information is near.
@@ -29,18 +30,21 @@ const SECTION_NAMES_BYTES_MAX: u64 = 1 << 20;
 /// Most bytes of a link to debug information: a file name of 255 bytes and a checksum.
 const DEBUG_LINK_BYTES_MAX: u64 = 264;
 
-/// Most bytes that all packed sections of a file may unpack to, in memory.
-const UNPACKED_BYTES_MAX: u64 = 512 << 20;
-
 /// What may be read of a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Layout {
-    /// Whether the symbol tables are harmless.
+    /// Whether the file makes sense.
     pub symbols: bool,
-    /// Whether the debug information is harmless and stands in the file itself.
+    /// Whether the debug information in the file itself is harmless.
     pub debug: bool,
+    /// Whether the file says that debug information is in another one, which may be anybody's.
+    pub elsewhere: bool,
     /// Where the debug information is said to be, when it is not in the file itself.
     pub debug_link: Option<DebugLink>,
+    /// Whether there is debug information about functions in the file itself, harmless or not.
+    pub functions: bool,
+    /// Where the symbol table is.
+    pub table: SymbolTable,
     /// Loaded segments.
     pub segments: Vec<Segment>,
 }
@@ -63,14 +67,18 @@ pub(super) struct Segment {
 }
 
 impl Layout {
-    /// Reads the layout of a file; everything is forbidden for one that makes no sense.
-    pub(super) fn read(executable: &Executable) -> Self {
-        let forbidden =
-            Self { symbols: false, debug: false, debug_link: None, segments: Vec::new() };
+    /// Reads the layout of a file; everything is forbidden for one that makes no sense, and debug information of more
+    /// than `debug_bytes_max` bytes.
+    pub(super) fn read(executable: &Executable, debug_bytes_max: u64) -> Self {
         if executable.id.size > FILE_BYTES_MAX {
-            return forbidden;
+            return Self::default();
         }
-        read_layout(executable).unwrap_or(forbidden)
+        read_layout(executable, debug_bytes_max).unwrap_or_default()
+    }
+
+    /// Whether there is debug information that may be read.
+    pub(super) fn has_debug_information(&self) -> bool {
+        self.debug && self.functions && !self.elsewhere
     }
 
     /// The address that the linker gave to an offset in the file.
@@ -83,7 +91,7 @@ impl Layout {
     }
 }
 
-fn read_layout(executable: &Executable) -> Option<Layout> {
+fn read_layout(executable: &Executable, debug_bytes_max: u64) -> Option<Layout> {
     let head = executable.read(0, HEAD_BYTES_MAX).ok()?;
     if !matches!(FileKind::parse(&*head), Ok(FileKind::Elf64)) {
         return None;
@@ -95,7 +103,6 @@ fn read_layout(executable: &Executable) -> Option<Layout> {
     let mut layout = Layout {
         symbols: true,
         debug: true,
-        debug_link: None,
         segments: segments
             .map(|segment| Segment {
                 offset: segment.p_offset(endian),
@@ -103,8 +110,9 @@ fn read_layout(executable: &Executable) -> Option<Layout> {
                 address: segment.p_vaddr(endian),
             })
             .collect(),
+        ..Layout::default()
     };
-    judge_sections(executable, header, endian, &mut layout)?;
+    judge_sections(executable, header, debug_bytes_max, &mut layout)?;
     Some(layout)
 }
 
@@ -112,9 +120,10 @@ fn read_layout(executable: &Executable) -> Option<Layout> {
 fn judge_sections(
     executable: &Executable,
     header: &FileHeader64<Endianness>,
-    endian: Endianness,
+    debug_bytes_max: u64,
     layout: &mut Layout,
 ) -> Option<()> {
+    let endian = header.endian().ok()?;
     // More than 65,279 sections are counted elsewhere; only unlinked objects have so many.
     let count = usize::from(header.e_shnum(endian));
     let table_bytes = 64 * count as u64;
@@ -130,28 +139,38 @@ fn judge_sections(
         }
         _ => Vec::new(),
     };
-    let mut room = UNPACKED_BYTES_MAX;
+    layout.table = SymbolTable::find(sections, endian);
+    let mut room = debug_bytes_max;
     for section in sections.iter().filter(|section| section.sh_type(endian) != SHT_NOBITS) {
         let name = section_name(&names, section.sh_name(endian));
         let packed = section.sh_flags(endian).contains(SHF_COMPRESSED);
         match name {
             b".gnu_debuglink" => {
-                layout.debug = false;
+                layout.elsewhere = true;
                 let size = section.sh_size(endian).min(DEBUG_LINK_BYTES_MAX);
                 let bytes = executable.read(section.sh_offset(endian), size).unwrap_or_default();
                 layout.debug_link = parse_debug_link(&bytes, endian);
             }
-            b".gnu_debugaltlink" | b".debug_sup" => layout.debug = false,
+            b".gnu_debugaltlink" | b".debug_sup" => layout.elsewhere = true,
             b".gnu_debugdata" if unpacked_xz(executable, section, endian, &mut room).is_none() => {
-                layout.symbols = false;
                 layout.debug = false;
+            }
+            b".gnu_debugdata" if layout.table.is_dynamic => {
+                let (offset, bytes) = (section.sh_offset(endian), section.sh_size(endian));
+                layout.table.packed = Some(Part { offset, bytes });
             }
             _ if packed && unpacked(executable, section, endian, &mut room).is_none() => {
                 layout.debug = false;
-                layout.symbols &= name.starts_with(b".debug_");
+            }
+            _ if !packed && name.starts_with(b".debug_") => {
+                match room.checked_sub(section.sh_size(endian)) {
+                    Some(rest) => room = rest,
+                    None => layout.debug = false,
+                }
             }
             _ => {}
         }
+        layout.functions |= matches!(name, b".debug_info" | b".zdebug_info");
     }
     Some(())
 }
@@ -181,6 +200,9 @@ fn unpacked(
     endian: Endianness,
     room: &mut u64,
 ) -> Option<()> {
+    if section.sh_size(endian) > *room {
+        return None;
+    }
     let bytes = executable.read(section.sh_offset(endian), section.sh_size(endian)).ok()?;
     let (header, packed) =
         object::pod::from_bytes::<elf::CompressionHeader64<Endianness>>(&bytes).ok()?;
@@ -201,6 +223,9 @@ fn unpacked_xz(
     endian: Endianness,
     room: &mut u64,
 ) -> Option<()> {
+    if section.sh_size(endian) > *room {
+        return None;
+    }
     let bytes = executable.read(section.sh_offset(endian), section.sh_size(endian)).ok()?;
     drain(xz2::read::XzDecoder::new(&*bytes), room)
 }
@@ -233,7 +258,7 @@ mod tests {
             Segment { offset: 0, bytes: 0x10, address: 0x4000 },
             Segment { offset: 0x100, bytes: 0x10, address: u64::MAX - 4 },
         ];
-        let layout = Layout { symbols: true, debug: true, debug_link: None, segments };
+        let layout = Layout { segments, ..Layout::default() };
         assert_eq!(layout.address_of(0xf), Some(0x400f));
         assert_eq!(layout.address_of(0x10), None);
         assert_eq!(layout.address_of(0x104), Some(u64::MAX));

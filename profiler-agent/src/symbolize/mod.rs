@@ -9,6 +9,7 @@ mod kernel;
 mod layout;
 mod native;
 mod perf_map;
+mod symbols;
 mod vdso;
 
 use std::sync::Arc;
@@ -19,11 +20,11 @@ use profiler_common::wire::STACK_FRAMES_MAX;
 
 use crate::normalize::{Located, LocatedSample};
 use crate::process::{Executable, ProcessKey};
-pub(crate) use vdso::open_vdso;
 use cache::{NameCache, NameKey};
 use kernel::KernelNames;
 use native::NativeNames;
 use perf_map::PerfMaps;
+pub(crate) use vdso::open_vdso;
 
 /// Stands at the root of a stack of which the wire format takes only the frames nearest the leaf.
 pub const TRUNCATED: &str = "[truncated]";
@@ -47,6 +48,17 @@ pub struct Options {
     pub lines: bool,
     /// Whether to expand inlined functions; needs debug information.
     pub inlined: bool,
+    /// Most bytes of debug information of one file. Of more than that only the symbols are read.
+    pub debug_bytes_max: u64,
+}
+
+impl Options {
+    /// For an agent that stays. Lines would split functions into more frames than a comparison of releases wants, and
+    /// debug information takes about its own size in memory while a window is named.
+    pub const RESIDENT: Self = Self { lines: false, inlined: true, debug_bytes_max: 24 << 20 };
+
+    /// For one capture, which may take more.
+    pub const CAPTURE: Self = Self { lines: true, inlined: true, debug_bytes_max: 512 << 20 };
 }
 
 /// Names frames, each unique address once.
@@ -97,6 +109,11 @@ impl Symbolizer {
         frames
     }
 
+    /// Ends a window: drops what was read to name it. The names stay.
+    pub fn close_window(&mut self) {
+        self.native.close_window();
+    }
+
     fn add_user(&mut self, process: ProcessKey, located: &Located, frames: &mut Vec<Frame>) {
         match located {
             Located::File { executable, offset } => self.add_native(executable, *offset, frames),
@@ -130,8 +147,8 @@ impl Symbolizer {
             let Executable { module, build_id, .. } = &**executable;
             names.push(unnamed(FrameKind::Native, module, offset, build_id));
         }
+        let names = self.cache.insert(key, names.into());
         frames.extend_from_slice(&names);
-        self.cache.insert(key, names.into());
     }
 
     fn add_kernel(&mut self, address: u64, frames: &mut Vec<Frame>) {

@@ -9,7 +9,7 @@ use crate::drain::{ProcessSign, RawSample, SignKind};
 use crate::normalize::locate;
 use crate::process::{MappingKind, ProcessTable, TableOptions, parse_mappings};
 
-const NAMES: Options = Options { lines: false, inlined: true };
+const NAMES: Options = Options { lines: false, ..Options::CAPTURE };
 
 fn observed(tgid: u32) -> (ProcessTable, ProcessKey) {
     let key = ProcessKey { tgid, start_ns: 0 };
@@ -62,7 +62,7 @@ fn our_own_function_and_what_is_inlined_into_it_are_named() {
 #[test]
 fn lines_are_given_when_asked_for() {
     let start = outer_function as fn(u64) -> u64 as usize as u64;
-    let frames = named_own(&[start], Options { lines: true, inlined: false });
+    let frames = named_own(&[start], Options { inlined: false, ..Options::CAPTURE });
     assert!(frames[0].file.ends_with("symbolize/tests.rs"), "{frames:?}");
     assert!(frames[0].line > 0);
 }
@@ -103,7 +103,7 @@ fn kernel_frames_stand_behind_user_frames() {
     let start = outer_function as fn(u64) -> u64 as usize as u64;
     let kernel = [0xffff_ffff_8100_0010, 0xffff_ffff_8100_0020];
     let located = locate(&sample(key, &[start], &kernel, WalkEnd::Truncated), &table);
-    let frames = Symbolizer::new(Options { lines: false, inlined: false }).name(&located);
+    let frames = Symbolizer::new(Options { inlined: false, ..NAMES }).name(&located);
     let kinds: Vec<_> = frames.iter().map(|frame| frame.kind).collect();
     use FrameKind::{Kernel, Marker, Native};
     assert_eq!(kinds, [Marker, Native, Kernel, Kernel]);
@@ -189,7 +189,7 @@ fn packed_debug_information_is_read_and_a_bomb_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let program = compile(folder.path(), &["-gz=zlib"]);
     let packed = Executable::new(std::fs::File::open(&program).unwrap(), "program").unwrap();
-    let layout = layout::Layout::read(&packed);
+    let layout = layout::Layout::read(&packed, NAMES.debug_bytes_max);
     assert!(layout.debug && layout.symbols);
     // A gigabyte of zeros in a megabyte, put in place of the debug information.
     let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
@@ -209,7 +209,7 @@ fn packed_debug_information_is_read_and_a_bomb_is_not() {
     mark_compressed(&mut bytes, bytes_at_end(&bomb));
     std::fs::write(&program, bytes).unwrap();
     let bomb = Executable::new(std::fs::File::open(&program).unwrap(), "program").unwrap();
-    let layout = layout::Layout::read(&bomb);
+    let layout = layout::Layout::read(&bomb, NAMES.debug_bytes_max);
     assert!(!layout.debug && layout.symbols, "{layout:?}");
 }
 
@@ -232,7 +232,7 @@ fn debug_information_that_was_split_off_is_found_by_its_name() {
     let (table, key) = observed(child.id());
     let located = locate(&sample(key, &[address], &[], WalkEnd::Root), &table);
     end(child);
-    let name = || Symbolizer::new(Options { lines: true, inlined: true }).name(&located).remove(0);
+    let name = || Symbolizer::new(Options::CAPTURE).name(&located).remove(0);
     let frame = name();
     assert_eq!((frame.function.as_str(), frame.module.as_str()), ("busy_work", "program"));
     assert!(frame.file.ends_with("program.c") && frame.line == 3, "{frame:?}");
@@ -277,7 +277,7 @@ fn code_of_a_runtime_is_named_by_its_perf_map() {
 #[test]
 fn damaged_executables_never_stop_the_agent() {
     let original = std::fs::read("/bin/true").unwrap();
-    let mut symbolizer = Symbolizer::new(Options { lines: true, inlined: true });
+    let mut symbolizer = Symbolizer::new(Options::CAPTURE);
     let mut seed = 0x9e37_79b9_7f4a_7c15u64;
     let mut random = move || {
         seed ^= seed << 13;
