@@ -45,7 +45,7 @@ int main(void) {
 fn start(folder: &Path) -> Option<(Child, u64)> {
     let source = folder.join("program.c");
     let program = folder.join("program");
-    std::fs::write(&source, PROGRAM).unwrap();
+    std::fs::write(&source, PROGRAM).expect("the folder is ours");
     let compiled = Command::new("cc")
         .args(["-O2", "-fomit-frame-pointer", "-fno-optimize-sibling-calls", "-o"])
         .args([&program, &source])
@@ -54,10 +54,12 @@ fn start(folder: &Path) -> Option<(Child, u64)> {
         eprintln!("skipped: no C compiler");
         return None;
     }
-    let mut child = Command::new(program).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = Command::new(program).stdout(Stdio::piped()).spawn().expect("it runs");
     let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let address = u64::from_str_radix(line.trim().trim_start_matches("0x"), 16).unwrap();
+    let stdout = child.stdout.take().expect("it is piped");
+    BufReader::new(stdout).read_line(&mut line).expect("it prints a line");
+    let address = u64::from_str_radix(line.trim().trim_start_matches("0x"), 16);
+    let address = address.expect("it prints an address");
     Some((child, address))
 }
 
@@ -86,7 +88,8 @@ fn sample(tgid: u32, options: &UnwindOptions, duration: Duration) -> Option<Samp
         Err(error) => panic!("{error:?}"),
     };
     assert!(kernel.degraded().is_empty(), "{:?}", kernel.degraded());
-    let mut unwinder = Unwinder::start(kernel.unwind_tables().unwrap(), options).unwrap();
+    let tables = kernel.unwind_tables().expect("they are not named as degraded");
+    let mut unwinder = Unwinder::start(tables, options).expect("a thread can be started");
     let mut table = ProcessTable::new(TableOptions::default());
     let mut drain = Drain::new();
     let started = Instant::now();
@@ -100,7 +103,7 @@ fn sample(tgid: u32, options: &UnwindOptions, duration: Duration) -> Option<Samp
             }
             Shown::Walk(walk) => unwinder.sampled(walk, now),
         });
-        unwinder.work(&mut table, now).unwrap();
+        unwinder.work(&mut table, now).expect("the thread runs");
     }
     Some(Sampled { samples: drain.take_window().samples, report: unwinder.report() })
 }

@@ -14,7 +14,7 @@ use profiler_common::abi::sample::WalkEnd;
 
 use super::builder::{Builder, Finished};
 use super::placement::{Refused, Size};
-use super::spaces::{Installed, Spaces};
+use super::spaces::{Installed, Owner, Spaces};
 use super::table::Table;
 use super::tables::{TableId, Tables};
 use super::tracked::{Bound, Tracked};
@@ -272,8 +272,8 @@ impl Unwinder {
             tracked.dirty = false;
             return;
         }
-        let is_same = || (self.is_same)(key, status);
-        match self.spaces.install(&mut *self.upload, key, &rows, &is_same, now_ms) {
+        let owner = Owner { key, is_same: &|| (self.is_same)(key, status) };
+        match self.spaces.install(&mut *self.upload, &owner, &rows, now_ms) {
             Installed::Done => tracked.installed(now_ms),
             // Better none than a wrong one. It is tried again when the process is sampled again.
             Installed::NoRoom if tracked.stale => {

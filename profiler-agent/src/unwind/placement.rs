@@ -298,12 +298,18 @@ mod tests {
         let large = table(&[60_000; 7]);
         let placement = room.place(&large, &mut memory, 0).unwrap();
         assert_eq!(placement.size(), Size { pages: 7, rows: 420_000 });
-        let memory = memory.0.lock().unwrap();
-        for page in &memory.pages[..7] {
-            let first = page.first_row as usize;
-            let rows = &memory.chunks[usize::from(page.chunk)][first..first + 60_000];
-            assert!(rows.iter().enumerate().all(|(at, found)| *found == row(at as u16, 4)));
+        for page in 0..7 {
+            let expected: Vec<u32> = (0..60_000).map(|at| row(at as u16, 4)).collect();
+            assert!(rows_of(&memory, page) == expected);
         }
+    }
+
+    /// The rows that the kernel sees of a page.
+    fn rows_of(memory: &SharedMemory, page: usize) -> Vec<u32> {
+        let memory = &*memory.0.lock().unwrap();
+        let Page { first_row, chunk, rows } = memory.pages[page];
+        let (first, rows) = (first_row as usize, usize::from(rows));
+        memory.chunks[usize::from(chunk)][first..first + rows].to_vec()
     }
 
     #[test]

@@ -24,6 +24,14 @@ struct Region {
     mappings: u32,
 }
 
+/// A process that gets a space.
+pub(super) struct Owner<'o> {
+    /// The process.
+    pub key: ProcessKey,
+    /// Tells whether it still runs the program that its mappings were read of.
+    pub is_same: &'o dyn Fn() -> bool,
+}
+
 /// How an installation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Installed {
@@ -72,16 +80,16 @@ impl Spaces {
 
     /// Gives a process these mappings, sorted by address, in place of what it has.
     ///
-    /// `is_same` tells whether the process still runs the program that the mappings were read of. It is asked while the
-    /// kernel would already notice another one, so that no program gets the mappings of an earlier one.
+    /// The process is looked at while the kernel would already notice another program, so that none gets the mappings of
+    /// an earlier one.
     pub(super) fn install(
         &mut self,
         upload: &mut dyn Upload,
-        key: ProcessKey,
+        owner: &Owner<'_>,
         rows: &[MappingRow],
-        is_same: &dyn Fn() -> bool,
         now_ms: u64,
     ) -> Installed {
+        let key = owner.key;
         let left_out = rows.len().saturating_sub(SPACE_MAPPINGS_MAX);
         self.tallies.mappings_left_out += left_out as u64;
         let rows = &rows[..rows.len() - left_out];
@@ -99,7 +107,7 @@ impl Spaces {
         let set = if known {
             upload.set_space(key.tgid, space, Only::Replace)
         } else {
-            self.set_first(upload, key, space, is_same)
+            Self::set_first(upload, owner, space)
         };
         self.retire(key, now_ms);
         match &set {
@@ -172,20 +180,15 @@ impl Spaces {
 
     /// Gives a process its first space. Between the empty one and the real one the process is looked at: one that ran
     /// another program before was outdated, and one that does so later loses the empty one, which is then not replaced.
-    fn set_first(
-        &self,
-        upload: &mut dyn Upload,
-        key: ProcessKey,
-        space: Space,
-        is_same: &dyn Fn() -> bool,
-    ) -> anyhow::Result<bool> {
+    fn set_first(upload: &mut dyn Upload, owner: &Owner<'_>, space: Space) -> anyhow::Result<bool> {
+        let tgid = owner.key.tgid;
         let empty = Space { id: space.id - 1, mappings: 0, ..space };
-        upload.set_space(key.tgid, empty, Only::Set)?;
-        if !is_same() {
-            upload.remove_space(key.tgid);
+        upload.set_space(tgid, empty, Only::Set)?;
+        if !(owner.is_same)() {
+            upload.remove_space(tgid);
             return Ok(false);
         }
-        upload.set_space(key.tgid, space, Only::Replace)
+        upload.set_space(tgid, space, Only::Replace)
     }
 
     /// Returns a number that was never used; the one before it was not used either.

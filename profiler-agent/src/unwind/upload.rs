@@ -136,25 +136,29 @@ pub(super) mod memory {
 
         /// What the kernel does when a process gets a child.
         pub(in crate::unwind) fn kernel_copies(&self, parent: u32, child: u32) {
-            let mut memory = self.0.lock().unwrap();
-            if let Some(space) = memory.spaces.get(&parent).copied() {
-                memory.spaces.insert(child, Space { start_ns: child.into(), ..space });
+            if let Some(space) = self.space(parent) {
+                let space = Space { start_ns: child.into(), ..space };
+                self.with(|memory| memory.spaces.insert(child, space));
             }
+        }
+
+        fn with<T>(&self, act: impl FnOnce(&mut Memory) -> T) -> T {
+            act(&mut self.0.lock().unwrap())
         }
     }
 
     impl Upload for SharedMemory {
         fn add_chunk(&mut self) -> anyhow::Result<()> {
-            let mut memory = self.0.lock().unwrap();
-            anyhow::ensure!(memory.chunks.len() < memory.chunks_max, "out of memory");
-            memory.chunks.push(vec![0; CHUNK_ROWS]);
-            Ok(())
+            self.with(|memory| {
+                anyhow::ensure!(memory.chunks.len() < memory.chunks_max, "out of memory");
+                memory.chunks.push(vec![0; CHUNK_ROWS]);
+                Ok(())
+            })
         }
 
         fn write_rows(&mut self, chunk: u16, first: u32, rows: &[u32]) -> anyhow::Result<()> {
-            let mut memory = self.0.lock().unwrap();
-            let first = first as usize;
-            memory.chunks[usize::from(chunk)][first..first + rows.len()].copy_from_slice(rows);
+            let range = first as usize..first as usize + rows.len();
+            self.with(|memory| memory.chunks[usize::from(chunk)][range].copy_from_slice(rows));
             Ok(())
         }
 
@@ -173,12 +177,13 @@ pub(super) mod memory {
         }
 
         fn set_space(&mut self, tgid: u32, space: Space, only: Only) -> anyhow::Result<bool> {
-            let mut memory = self.0.lock().unwrap();
-            if only == Only::Replace && !memory.spaces.contains_key(&tgid) {
-                return Ok(false);
-            }
-            memory.spaces.insert(tgid, space);
-            Ok(true)
+            self.with(|memory| {
+                let sets = only == Only::Set || memory.spaces.contains_key(&tgid);
+                if sets {
+                    memory.spaces.insert(tgid, space);
+                }
+                Ok(sets)
+            })
         }
 
         fn remove_space(&mut self, tgid: u32) {
