@@ -10,6 +10,8 @@ use anyhow::{Context, Result};
 use flamewatch_collector::store::{Store, StoreOptions};
 use indexmap::IndexSet;
 use profiler_common::abi::latency::bucket_of;
+use profiler_common::abi::sample::WalkEnd;
+use profiler_common::profile::Quality;
 use profiler_common::wire::{PROTOCOL_VERSION, v1};
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -190,6 +192,11 @@ impl Builder {
                 (self.stack(path), weight - weight / 6 + noise.below(weight / 3 + 1))
             })
             .collect();
+        let mut walks = Quality::default();
+        for ((path, _), (_, count)) in paths.iter().zip(&counts) {
+            walks.add(end_of(path).name(), *count);
+        }
+        let walk = |(end, samples): (&str, u64)| v1::WalkEndCount { end: end.to_owned(), samples };
         let unit = format!("{service}-{}", self.batch.host);
         let profile = v1::ServiceProfile {
             service: self.string(service),
@@ -198,6 +205,7 @@ impl Builder {
             period_ns: SECOND_NS / 19,
             stacks: counts.iter().map(|(stack, _)| *stack).collect(),
             counts: counts.iter().map(|(_, count)| *count).collect(),
+            walks: walks.ends().map(walk).collect(),
             ..Default::default()
         };
         self.batch.services.push(profile);
@@ -255,5 +263,14 @@ impl Noise {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0 % limit.max(1)
+    }
+}
+
+/// How the walk over the user part of a path would have ended.
+fn end_of(path: &str) -> WalkEnd {
+    match path.split(':').next() {
+        Some("m") => WalkEnd::Truncated,
+        Some("k") => WalkEnd::NoUserStack,
+        _ => WalkEnd::Root,
     }
 }
