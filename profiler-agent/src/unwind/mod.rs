@@ -39,4 +39,6 @@ pub use table::{Segment, Table};
 pub use upload::{Only, Upload};
 
 #[cfg(test)]
+mod compact_tests;
+#[cfg(test)]
 mod tests;
