@@ -89,8 +89,12 @@ pub fn go_on(scratch: &mut Scratch) -> Progress {
         let at = usize::from(scratch.header.kernel_frames) + user_frames;
         scratch.frames[at & (FRAMES_MAX - 1)] = frame.recorded_address();
         scratch.header.user_frames = user_frames as u16 + 1;
-        let rule = tables.rule(space, frame.rule_address());
-        match rule.and_then(|rule| step(rule, &frame, &mut UserMemory::new(scratch))) {
+        // No closure here: what is in one becomes a function of its own, and the frame then lives in memory.
+        let rule = match tables.rule(space, frame.rule_address()) {
+            Ok(rule) => rule,
+            Err(end) => return Progress::Ended(end),
+        };
+        match step(rule, &frame, &mut UserMemory::new(scratch)) {
             Ok(caller) => frame = caller,
             Err(end) => return Progress::Ended(end),
         }
