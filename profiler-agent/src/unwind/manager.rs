@@ -9,14 +9,14 @@ use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use profiler_common::abi::row::{MappingRow, SPACES_MAX};
+use profiler_common::abi::row::{FIRST_PAGE_PENDING, MappingRow, SPACES_MAX};
 use profiler_common::abi::sample::WalkEnd;
 
 use super::builder::{Builder, Finished};
 use super::placement::{Refused, Size};
 use super::spaces::{Installed, Owner, Spaces};
 use super::table::Table;
-use super::tables::{TableId, Tables};
+use super::tables::{Found, TableId, Tables};
 use super::tracked::{Bound, Tracked};
 use super::upload::Upload;
 use crate::drain::{ProcessSign, SignKind, Walk};
@@ -156,18 +156,19 @@ impl Unwinder {
         if tracked.samples == 0 {
             self.awake.push(walk.process);
         }
-        tracked.note(walk.end, walk.time_ns, now_ms);
         let mut last = None;
         for address in walk.rule_addresses() {
-            let Some(bound) = tracked.find(address).copied() else { continue };
-            if bound.table != last
-                && let Some(id) = bound.table
+            let table = tracked.find(address).and_then(|bound| bound.table);
+            if table != last
+                && let Some(id) = table
                 && self.tables.hit(id, now_ms)
             {
                 tracked.bind = true;
             }
-            last = bound.table;
+            last = table;
         }
+        let pending = last.is_some_and(|id| self.tables.is_pending(id));
+        tracked.note(walk, pending, now_ms);
     }
 
     /// Does what the last drain made necessary.
@@ -284,7 +285,7 @@ impl Unwinder {
         }
     }
 
-    /// Gives finished tables to the kernel, and returns which.
+    /// Gives finished tables to the kernel, and returns of which executables more is known now.
     pub(super) fn take_finished(&mut self, now_ms: u64) -> anyhow::Result<Vec<TableId>> {
         let mut arrived = Vec::new();
         for waiting in std::mem::take(&mut self.waiting) {
@@ -297,7 +298,10 @@ impl Unwinder {
                     *(if cached { &mut self.loaded } else { &mut self.built }) += 1;
                     self.place(Waiting { id, table, since_ms: now_ms }, &mut arrived, now_ms);
                 }
-                Err(reason) => self.tables.fail(id, reason),
+                Err(reason) => {
+                    self.tables.fail(id, reason);
+                    arrived.push(id);
+                }
             }
         }
         Ok(arrived)
@@ -309,7 +313,10 @@ impl Unwinder {
         let size = Size::of(&table);
         match self.tables.place(id, &table, &mut *self.upload, now_ms) {
             Ok(()) => arrived.push(id),
-            Err(Refused::Malformed) => self.tables.fail(id, "malformed"),
+            Err(Refused::Malformed) => {
+                self.tables.fail(id, "malformed");
+                arrived.push(id);
+            }
             Err(Refused::NoRoom) => {
                 let in_time = now_ms.saturating_sub(since_ms) < ROOM_WAIT_MS;
                 if in_time && self.make_room(id, size, now_ms) {
@@ -403,18 +410,29 @@ impl Unwinder {
 fn rows(bound: &[Bound], tables: &Tables) -> Vec<MappingRow> {
     let mut rows: Vec<MappingRow> = Vec::with_capacity(bound.len());
     for bound in bound {
-        let found = bound.table.and_then(|id| tables.find(id, bound.start, bound.offset));
-        let row = found.map_or_else(MappingRow::default, |(placement, bias)| MappingRow {
-            bias,
-            first_page: placement.first_page,
-            pages: placement.pages,
-            ..MappingRow::default()
-        });
+        let found = bound.table.map(|id| tables.find(id, bound.start, bound.offset));
+        let (first_page, pages, bias) = match found {
+            Some(Found::Placed { placement, bias }) => {
+                (placement.first_page, placement.pages, bias)
+            }
+            Some(Found::Pending) => (FIRST_PAGE_PENDING, 0, 0),
+            None | Some(Found::Nothing) => (0, 0, 0),
+        };
         match rows.last_mut() {
-            Some(last) if last.pages == 0 && row.pages == 0 && last.end == bound.start => {
+            Some(last)
+                if (last.pages, pages) == (0, 0)
+                    && last.first_page == first_page
+                    && last.end == bound.start =>
+            {
                 last.end = bound.end;
             }
-            _ => rows.push(MappingRow { start: bound.start, end: bound.end, ..row }),
+            _ => rows.push(MappingRow {
+                start: bound.start,
+                end: bound.end,
+                bias,
+                first_page,
+                pages,
+            }),
         }
     }
     rows

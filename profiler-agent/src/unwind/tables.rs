@@ -47,6 +47,17 @@ enum State {
     Failed,
 }
 
+/// What is behind a mapping of an executable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found<'t> {
+    /// The table, and what to subtract from addresses.
+    Placed { placement: &'t Placement, bias: u64 },
+    /// A table that is not in the kernel now, and may come.
+    Pending,
+    /// No table, and none will come.
+    Nothing,
+}
+
 #[derive(Debug)]
 struct Entry {
     key: Key,
@@ -235,11 +246,22 @@ impl Tables {
         entry.state = State::NoRoom { until_ms: now_ms.saturating_add(wait_ms), wait_ms };
     }
 
-    /// Where a resident table lies, and what to subtract from addresses of a mapping of it.
-    pub(super) fn find(&self, id: TableId, start: u64, offset: u64) -> Option<(&Placement, u64)> {
-        let entry = self.entry(id)?;
-        let State::Resident(placement) = &entry.state else { return None };
-        Some((placement, entry.shape.bias(start, offset)?))
+    /// What the kernel shall find behind a mapping of an executable.
+    pub(super) fn find(&self, id: TableId, start: u64, offset: u64) -> Found<'_> {
+        match self.entry(id).map(|entry| (&entry.state, &entry.shape)) {
+            Some((State::Resident(placement), shape)) => match shape.bias(start, offset) {
+                Some(bias) => Found::Placed { placement, bias },
+                None => Found::Nothing,
+            },
+            None | Some((State::Failed, _)) => Found::Nothing,
+            Some(_) => Found::Pending,
+        }
+    }
+
+    /// Whether there is a table that the kernel does not have.
+    pub(super) fn is_pending(&self, id: TableId) -> bool {
+        let state = self.entry(id).map(|entry| &entry.state);
+        !matches!(state, None | Some(State::Resident(_) | State::Failed))
     }
 
     /// Whether the table may come later.

@@ -3,6 +3,7 @@
 use profiler_common::abi::sample::WalkEnd;
 
 use super::tables::TableId;
+use crate::drain::Walk;
 use crate::process::Status;
 
 /// Time between two readings of mappings that nothing asked for, at first and at most: they find a library that was
@@ -100,14 +101,16 @@ impl Tracked {
         self.urgent = true;
     }
 
-    /// Learns how the walk of a sample ended that was taken at that time.
-    pub(super) fn note(&mut self, end: WalkEnd, time_ns: u64, now_ms: u64) {
+    /// Learns how the walk of a sample ended that was taken at that time, and whether the code at its end still waits for
+    /// a table.
+    pub(super) fn note(&mut self, walk: &Walk<'_>, pending: bool, now_ms: u64) {
         self.samples = self.samples.saturating_add(1);
         self.seen_ms = now_ms;
-        let later = time_ns / NANOS_PER_MILLISECOND > self.changed_ms.saturating_add(DRAIN_MS);
-        match end {
+        let taken_ms = walk.time_ns / NANOS_PER_MILLISECOND;
+        let later = taken_ms > self.changed_ms.saturating_add(DRAIN_MS);
+        match walk.end {
             WalkEnd::Unmapped if later => self.urgent = true,
-            WalkEnd::NoTables if later => (self.urgent, self.lost) = (true, true),
+            WalkEnd::NoTables if later && !pending => (self.urgent, self.lost) = (true, true),
             _ => self.urgent |= std::mem::take(&mut self.early),
         }
     }

@@ -56,9 +56,10 @@ pub(super) mod memory {
     use std::sync::{Arc, Mutex};
 
     use profiler_common::abi::row::{
-        CHUNK_ROWS, MAPPING_ROWS_MAX, MAPPING_STEPS, PAGE_SHIFT, PAGES_MAX, ROW_STEPS, RULES_MAX,
-        row_offset, row_rule,
+        CHUNK_ROWS, FIRST_PAGE_PENDING, MAPPING_ROWS_MAX, MAPPING_STEPS, PAGE_SHIFT, PAGES_MAX,
+        ROW_STEPS, RULES_MAX, row_offset, row_rule,
     };
+    use profiler_common::abi::sample::WalkEnd;
     use profiler_common::unwind::find_last;
 
     use super::*;
@@ -90,12 +91,12 @@ pub(super) mod memory {
             })))
         }
 
-        /// The rule that the kernel would find; `None` where an address lies in no mapping.
-        pub(in crate::unwind) fn rule(&self, tgid: u32, pc: u64) -> Option<Rule> {
-            let space = self.space(tgid)?;
+        /// The rule that the kernel would find, or how a walk would end.
+        pub(in crate::unwind) fn rule(&self, tgid: u32, pc: u64) -> Result<Rule, WalkEnd> {
+            let Some(space) = self.space(tgid) else { return Err(WalkEnd::NoTables) };
             let header = self.0.lock().unwrap().mappings[space.header as usize];
             let is_current = header.start == u64::from(space.id) && space.mappings > 0;
-            is_current.then(|| self.rule_in(space, pc))?
+            if is_current { self.rule_in(space, pc) } else { Err(WalkEnd::Unmapped) }
         }
 
         /// The space that a walk begins with.
@@ -104,29 +105,32 @@ pub(super) mod memory {
         }
 
         /// What a walk finds that began with a space and looked at its header then.
-        pub(in crate::unwind) fn rule_in(&self, space: Space, pc: u64) -> Option<Rule> {
+        pub(in crate::unwind) fn rule_in(&self, space: Space, pc: u64) -> Result<Rule, WalkEnd> {
             let memory = self.0.lock().unwrap();
             let entry = |at: u32| memory.mappings[at as usize];
             let first = space.header + 1;
             let above = |at: u32| entry(first + at).start > pc;
             let found = entry(first + find_last(space.mappings, MAPPING_STEPS, above));
             if pc < found.start || pc >= found.end {
-                return None;
+                return Err(WalkEnd::Unmapped);
+            }
+            if found.first_page == FIRST_PAGE_PENDING {
+                return Err(WalkEnd::NoTables);
             }
             let relative = pc.wrapping_sub(found.bias);
             let number = relative >> PAGE_SHIFT;
             if number >= u64::from(found.pages) {
-                return Some(Rule::NONE);
+                return Ok(Rule::NONE);
             }
             let page = memory.pages[found.first_page as usize + number as usize];
             if page.rows == 0 {
-                return Some(Rule::NONE);
+                return Ok(Rule::NONE);
             }
             let row =
                 |at: u32| memory.chunks[usize::from(page.chunk)][(page.first_row + at) as usize];
             let above = |at: u32| row_offset(row(at)) > relative as u16;
             let found = row(find_last(u32::from(page.rows), ROW_STEPS, above));
-            Some(memory.rules[usize::from(row_rule(found))])
+            Ok(memory.rules[usize::from(row_rule(found))])
         }
 
         /// What the kernel does when a process runs another program or ends.
