@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use crate::{
     test,
     test::tally::Tally,
+    vm,
     workspace::{cargo, find_program, run as run_command},
 };
 
@@ -29,6 +30,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     tally.check("dependencies", dependencies(args.advisories));
     tally.check("kernel object", kernel_object());
     test::install_and_run_all(&mut tally)?;
+    vm::run_counted(&mut tally);
     tally.finish()
 }
 

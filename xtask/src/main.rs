@@ -5,6 +5,7 @@ mod up;
 mod test;
 mod ci;
 mod ebpf;
+mod vm;
 mod bench;
 mod docs;
 mod tidy;
@@ -33,6 +34,8 @@ enum Verb {
     Ci(ci::Args),
     /// Builds the kernel side into `profiler-ebpf/prebuilt/`, or checks that it is what the sources give.
     Ebpf(ebpf::Args),
+    /// Boots the kernels that we promise and tries the agent on each.
+    Vm(vm::Args),
     /// Measures what tracing costs.
     Bench(bench::Args),
     /// Writes `docs/config.md` from the programs' own help, or checks that it is up to date.
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Verb::E2e(args) => test::scenarios::run(&args),
         Verb::Ci(args) => ci::run(&args),
         Verb::Ebpf(args) => ebpf::run(&args),
+        Verb::Vm(args) => vm::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Docs(args) => docs::run(&args),
         Verb::Tidy => tidy::run(),
