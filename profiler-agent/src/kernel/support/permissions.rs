@@ -30,7 +30,8 @@ pub(super) fn items() -> Vec<Item> {
     vec![user(), bpf(), perfmon(), ptrace(), dac(), pid_namespace(), kernel_addresses(), lockdown()]
 }
 
-fn has(capability: Capability) -> bool {
+/// Whether this process has a capability now.
+pub(super) fn has(capability: Capability) -> bool {
     caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false)
 }
 
