@@ -13,7 +13,7 @@ pub(super) fn demangled(symbol: &str) -> String {
     // A name that hits the limit ends with an error by design, and what was written until then is kept.
     if let Ok(rust) = rustc_demangle::try_demangle(symbol) {
         let _cut = write!(name, "{rust:#}");
-    } else if let Ok(cpp) = cpp_demangle::Symbol::new(without_clone_suffix(symbol)) {
+    } else if let Some(cpp) = parse_cpp(without_clone_suffix(symbol)) {
         let options = cpp_demangle::DemangleOptions::default();
         let failed = cpp.structured_demangle(&mut name, &options).is_err();
         if failed && !name.full {
@@ -24,6 +24,14 @@ pub(super) fn demangled(symbol: &str) -> String {
         let _cut = name.write_str(without_clone_suffix(symbol));
     }
     name.text
+}
+
+/// Parses a C++ symbol. Other names may be mangled types: `c` stands for `char`, and is a function of C here.
+fn parse_cpp(symbol: &str) -> Option<cpp_demangle::Symbol<&str>> {
+    if !symbol.starts_with("_Z") {
+        return None;
+    }
+    cpp_demangle::Symbol::new(symbol).ok()
 }
 
 /// Drops `.llvm.HASH`, which link-time optimisation appends and every build changes.
@@ -75,6 +83,8 @@ mod tests {
         check("helper.cold", "helper.cold");
         check(".llvm.8023471", ".llvm.8023471");
         check("main", "main");
+        check("c", "c");
+        check("_c", "_c");
         check("runtime.mallocgc", "runtime.mallocgc");
     }
 
