@@ -45,9 +45,21 @@ pub(crate) struct Args {
     /// How long each agent runs
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     seconds: u64,
+    /// Runs the agents beside the crowd only, or beside the compiler only
+    #[arg(long, value_enum)]
+    only: Option<Only>,
     /// Uses this agent instead of building one
     #[arg(long, value_name = "FILE")]
     agent: Option<PathBuf>,
+}
+
+/// What the agent runs beside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Only {
+    /// Processes of many programs.
+    Crowd,
+    /// One large program.
+    Compiler,
 }
 
 /// One line of the table.
@@ -55,8 +67,18 @@ struct Row {
     name: &'static str,
     end: Usage,
     start_cpu: Duration,
-    /// Share of all CPUs that it takes when nothing is new, in percent: its own, and its programs in the kernel.
-    steady: (f64, f64),
+    /// Share of all CPUs that it takes in the second half of the time, in percent.
+    steady: Steady,
+}
+
+/// Shares of all CPUs in percent.
+struct Steady {
+    /// The agent itself.
+    agent: f64,
+    /// Its programs in the kernel that take samples.
+    sampling: f64,
+    /// Those that measure syscalls.
+    syscalls: f64,
 }
 
 /// Measures and prints the table.
@@ -69,21 +91,23 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     let _counting = Counting::start()?;
     let time = Duration::from_secs(args.seconds);
-    let mut crowd = Crowd::start()?;
-    eprintln!("{} processes of {} programs run", crowd::PROCESSES, crowd::PROGRAMS);
-    let state = tempfile::tempdir().context("failed to make a folder for the agent")?;
-    let mut rows = vec![
-        measure(&agent, state.path(), ("19 Hz, cold cache", "19"), time)?,
-        measure(&agent, state.path(), ("19 Hz, warm cache", "19"), time)?,
-        measure(&agent, state.path(), ("99 Hz, warm cache", "99"), time)?,
-    ];
-    crowd.check_running()?;
-    drop(crowd);
-    let compiler = Compiler::start()?;
-    let state = tempfile::tempdir().context("failed to make a folder for the agent")?;
-    rows.push(measure(&agent, state.path(), ("19 Hz, rustc, cold cache", "19"), time)?);
-    rows.push(measure(&agent, state.path(), ("99 Hz, rustc, warm cache", "99"), time)?);
-    drop(compiler);
+    let mut rows = Vec::new();
+    if args.only != Some(Only::Compiler) {
+        let mut crowd = Crowd::start()?;
+        eprintln!("{} processes of {} programs run", crowd::PROCESSES, crowd::PROGRAMS);
+        let state = tempfile::tempdir().context("failed to make a folder for the agent")?;
+        rows.push(measure(&agent, state.path(), ("19 Hz, cold cache", "19"), time)?);
+        rows.push(measure(&agent, state.path(), ("19 Hz, warm cache", "19"), time)?);
+        rows.push(measure(&agent, state.path(), ("99 Hz, warm cache", "99"), time)?);
+        crowd.check_running()?;
+    }
+    if args.only != Some(Only::Crowd) {
+        let compiler = Compiler::start()?;
+        let state = tempfile::tempdir().context("failed to make a folder for the agent")?;
+        rows.push(measure(&agent, state.path(), ("19 Hz, rustc, cold cache", "19"), time)?);
+        rows.push(measure(&agent, state.path(), ("99 Hz, rustc, warm cache", "99"), time)?);
+        drop(compiler);
+    }
     print(&rows)
 }
 
@@ -110,37 +134,42 @@ fn measure(
     }
     let (half_time, half) = half.context("the time is too short")?;
     let rest = (started.elapsed() - half_time).as_secs_f64();
-    let taken = (last.cpu - half.cpu).as_secs_f64();
-    let kernel = (last.kernel_cpu - half.kernel_cpu).as_secs_f64();
-    let anyway = Duration::from_secs_f64(half_time.as_secs_f64() * taken / rest);
     let capacity = rest * std::thread::available_parallelism().map_or(1, usize::from) as f64;
+    let share =
+        |before: Duration, after: Duration| 100.0 * (after - before).as_secs_f64() / capacity;
+    let anyway = (last.cpu - half.cpu).mul_f64(half_time.as_secs_f64() / rest);
     let end = Usage::with_maps(agent.id(), &known)?;
     agent.stop()?;
     Ok(Row {
         name,
         end,
         start_cpu: half.cpu.saturating_sub(anyway),
-        steady: (100.0 * taken / capacity, 100.0 * kernel / capacity),
+        steady: Steady {
+            agent: share(half.cpu, last.cpu),
+            sampling: share(half.sampling, last.sampling),
+            syscalls: share(half.syscalls, last.syscalls),
+        },
     })
 }
 
 #[expect(clippy::print_stdout, reason = "the table is what this command is for")]
 fn print(rows: &[Row]) -> Result<()> {
     println!(
-        "| {:<24} | RSS MB | anonymous | peak MB | maps MB | start CPU s | steady CPU % | in kernel % |",
+        "| {:<24} | RSS MB | anonymous | peak | maps MB | start CPU s | steady: agent CPU % | sampling % | syscalls % |",
         "agent"
     );
-    println!("|{}|---:|---:|---:|---:|---:|---:|---:|", "-".repeat(26));
+    println!("|{}|---:|---:|---:|---:|---:|---:|---:|---:|", "-".repeat(26));
     for Row { name, end, start_cpu, steady } in rows {
         println!(
-            "| {name:<24} | {:>6.1} | {:>9.1} | {:>7.1} | {:>7.1} | {:>11.2} | {:>12.3} | {:>11.3} |",
+            "| {name:<24} | {:.1} | {:.1} | {:.1} | {:.1} | {:.2} | {:.3} | {:.3} | {:.3} |",
             megabytes(end.rss_kib << 10),
             megabytes(end.anonymous_kib << 10),
             megabytes(end.peak_kib << 10),
             megabytes(end.map_bytes),
             start_cpu.as_secs_f64(),
-            steady.0,
-            steady.1,
+            steady.agent,
+            steady.sampling,
+            steady.syscalls,
         );
     }
     Ok(())

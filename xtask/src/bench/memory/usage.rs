@@ -16,8 +16,10 @@ pub(super) struct Usage {
     pub(super) peak_kib: u64,
     /// CPU time of all its threads.
     pub(super) cpu: Duration,
-    /// CPU time of its programs in the kernel, as far as `kernel.bpf_stats_enabled` counts it.
-    pub(super) kernel_cpu: Duration,
+    /// CPU time of its programs in the kernel, as far as `kernel.bpf_stats_enabled` counts it: all but the next ones.
+    pub(super) sampling: Duration,
+    /// CPU time of those that measure syscalls, which run as often as this host makes calls.
+    pub(super) syscalls: Duration,
     /// Bytes of its maps in the kernel.
     pub(super) map_bytes: u64,
 }
@@ -35,8 +37,7 @@ impl Usage {
             anonymous_kib: field("RssAnon:"),
             peak_kib: field("VmHWM:"),
             cpu: cpu_time(&read(pid, "stat")?)?,
-            kernel_cpu: kernel_cpu(pid)?,
-            map_bytes: 0,
+            ..kernel_cpu(pid)?
         })
     }
 
@@ -76,12 +77,18 @@ fn maps() -> Result<Vec<Map>> {
         .collect())
 }
 
-fn kernel_cpu(pid: u32) -> Result<Duration> {
+fn kernel_cpu(pid: u32) -> Result<Usage> {
     let list = bpftool(&["prog", "show", "--json"])?;
     let programs = list.as_array().context("bpftool printed no list of programs")?;
-    let ours = programs.iter().filter(|program| owners(program).contains(&pid));
-    let times = ours.filter_map(|program| program["run_time_ns"].as_u64());
-    Ok(Duration::from_nanos(times.sum()))
+    let mut usage = Usage::default();
+    for program in programs.iter().filter(|program| owners(program).contains(&pid)) {
+        let time = Duration::from_nanos(program["run_time_ns"].as_u64().unwrap_or(0));
+        match program["name"].as_str() {
+            Some("call_enter" | "call_exit") => usage.syscalls += time,
+            _ => usage.sampling += time,
+        }
+    }
+    Ok(usage)
 }
 
 fn owners(object: &Value) -> Vec<u32> {
