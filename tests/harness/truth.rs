@@ -21,8 +21,18 @@ pub const WHOLE_MIN: f64 = 0.995;
 /// Fewer samples say little.
 pub const SAMPLES_MIN: u64 = 800;
 
-/// Roots besides those that the chains name: the runtime's own threads.
-const OTHER_ROOTS: &[&str] = &["runtime.mstart", "runtime.rt0_go", "_rt0_amd64_linux"];
+/// Roots besides those that the chains name: where Go starts its own threads, and where it leaves a goroutine's stack
+/// for that of its scheduler.
+const OTHER_ROOTS: &[&str] = &[
+    "_rt0_amd64_linux",
+    "runtime.clone",
+    "runtime.mcall",
+    "runtime.morestack",
+    "runtime.mstart",
+    "runtime.nanotime1",
+    "runtime.rt0_go",
+    "runtime.systemstack",
+];
 
 /// Names that mean the same root.
 const ROOT_ALIASES: &[(&str, &str)] = &[("__clone3", "clone3"), ("__clone", "clone3")];
