@@ -24,6 +24,7 @@ use cache::{NameCache, NameKey};
 use kernel::KernelNames;
 use native::NativeNames;
 use perf_map::PerfMaps;
+pub use perf_map::function_in_perf_map;
 pub(crate) use vdso::open_vdso;
 
 /// Stands at the root of a stack of which the wire format takes only the frames nearest the leaf.

@@ -113,6 +113,12 @@ fn open_map(tgid: u32, namespace_tgid: u32) -> io::Result<File> {
 struct PerfMap {
     file: File,
     position: u64,
+    lines: Lines,
+}
+
+/// What the lines of a map say.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Lines {
     /// The start of a line whose end is not written yet.
     partial: Vec<u8>,
     functions: Functions,
@@ -123,13 +129,13 @@ type Functions = BTreeMap<u64, (u64, Box<str>)>;
 
 impl PerfMap {
     fn new(file: File) -> Self {
-        Self { file, position: 0, partial: Vec::new(), functions: Functions::new() }
+        Self { file, position: 0, lines: Lines::default() }
     }
 
     fn find(&mut self, address: u64) -> Option<String> {
-        find_function(&self.functions, address).or_else(|| {
+        find_function(&self.lines.functions, address).or_else(|| {
             self.read_on();
-            find_function(&self.functions, address)
+            find_function(&self.lines.functions, address)
         })
     }
 
@@ -139,8 +145,7 @@ impl PerfMap {
         if size < self.position {
             // It was written anew.
             self.position = 0;
-            self.partial.clear();
-            self.functions.clear();
+            self.lines = Lines::default();
         }
         let mut chunk =
             vec![0; CHUNK_BYTES.min(usize::try_from(size - self.position).unwrap_or(0))];
@@ -150,10 +155,12 @@ impl PerfMap {
                 _ => break,
             };
             self.position += count as u64;
-            self.take(&chunk[..count]);
+            self.lines.take(&chunk[..count]);
         }
     }
+}
 
+impl Lines {
     /// Takes the next bytes of the file; whole lines become functions.
     fn take(&mut self, bytes: &[u8]) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -168,6 +175,14 @@ impl PerfMap {
             }
         }
     }
+}
+
+/// Finds the function at an address in the whole text of a map.
+#[must_use]
+pub fn function_in_perf_map(text: &[u8], address: u64) -> Option<String> {
+    let mut lines = Lines::default();
+    lines.take(text);
+    find_function(&lines.functions, address)
 }
 
 fn find_function(functions: &Functions, address: u64) -> Option<String> {
@@ -238,7 +253,7 @@ mod tests {
         let own = std::process::id();
         let mut maps = PerfMaps::default();
         let mut map = PerfMap::new(tempfile::tempfile().unwrap());
-        map.take(b"70 10 jitted\n");
+        map.lines.take(b"70 10 jitted\n");
         let key = ProcessKey { tgid: own, start_ns: 1 };
         maps.maps.insert(key, Slot { state: SlotState::Open(map), used: 0 });
         for start_ns in 2..2 + MAPS_MAX as u64 {
@@ -257,9 +272,9 @@ mod tests {
             bytes in "[0-9a-f \\nx~]{0,200}", cut in 0usize..200
         ) {
             let take = |pieces: &[&[u8]]| {
-                let mut map = PerfMap::new(tempfile::tempfile().unwrap());
-                pieces.iter().for_each(|piece| map.take(piece));
-                (map.functions, map.partial)
+                let mut lines = Lines::default();
+                pieces.iter().for_each(|piece| lines.take(piece));
+                lines
             };
             let bytes = bytes.as_bytes();
             let (left, right) = bytes.split_at(cut.min(bytes.len()));
@@ -268,8 +283,7 @@ mod tests {
 
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let mut map = PerfMap::new(tempfile::tempfile().unwrap());
-            map.take(&bytes);
+            Lines::default().take(&bytes);
         }
     }
 }

@@ -9,6 +9,7 @@ use super::bytes::Cursor;
 use super::cfi::Remembered;
 use super::eh_frame::{Format, Section};
 use super::elf::{Headers, Source};
+use super::go;
 use super::plt::{self, Stretch};
 use super::pointer::{self, Encoding};
 use super::table::{Segment, Table};
@@ -23,8 +24,11 @@ const FUNCTIONS_MAX: usize = 1 << 21;
 /// Bytes of `.eh_frame_hdr` that tell where `.eh_frame` is.
 const INDEX_HEAD_BYTES: u64 = 12;
 
-/// Sections that only Go's linker makes.
-const GO_SECTIONS: [&[u8]; 2] = [b".gopclntab", b".note.go.buildid"];
+/// What Go's linker calls the section that describes functions, and that of position-independent programs.
+const GO_SECTIONS: [&[u8]; 2] = [b".gopclntab", b".data.rel.ro.gopclntab"];
+
+/// Where the section that tells about the whole program has the start of its code.
+const GO_MODULE_TEXT: u64 = 176;
 
 /// Why an executable has no table.
 #[derive(Debug, thiserror::Error)]
@@ -57,14 +61,26 @@ pub fn build<S: Source + ?Sized>(source: &S) -> Result<Table, BuildError> {
     let Some(code) = Code::of(&segments)? else { return Ok(Table::default()) };
     let (format, eh_address, eh_bytes) = eh_frame(source, &headers)?;
     let debug_bytes = debug_frame(source, &headers)?;
+    let go_bytes = go_table(source, &headers)?;
+    let go_text = if go_bytes.is_empty() { None } else { go_text(source, &headers)? };
+    let go_functions = go::Functions::parse(&go_bytes, go_text);
     let mut eh_frame = Section::new(format, eh_address, &eh_bytes);
     let mut debug_frame = Section::new(Format::DebugFrame, 0, &debug_bytes);
 
     let mut spans = Vec::new();
     code.collect(&mut eh_frame, Origin::EhFrame, &mut spans)?;
     sort(&mut spans);
-    add_debug_frame(&code, &mut debug_frame, &mut spans)?;
-    let stretches = stretches(source, &headers, &segments, &code, &mut spans)?;
+    if let Some(functions) = &go_functions {
+        let more = (0..)
+            .zip(functions.ranges())
+            .filter_map(|(index, (start, end))| code.span(start, end, Origin::Go, index));
+        add(more.take(FUNCTIONS_MAX).collect(), &mut spans)?;
+    }
+    let mut more = Vec::new();
+    code.collect(&mut debug_frame, Origin::DebugFrame, &mut more)?;
+    add(more, &mut spans)?;
+    let is_go = !go_bytes.is_empty();
+    let stretches = stretches(source, &headers, (&segments, is_go), &code, &mut spans)?;
 
     let mut rows = Writer::new(code.page_count);
     let mut remembered = Remembered::new();
@@ -73,14 +89,12 @@ pub fn build<S: Source + ?Sized>(source: &S) -> Result<Table, BuildError> {
         let end = u64::from(span.end).min(next);
         let mut emit = |address: u64, rule| {
             let offset = address.wrapping_sub(code.base);
-            if offset < end {
-                rows.push(offset, rule);
-            }
-            offset < end
+            offset < end && rows.push(offset, rule)
         };
         match span.origin {
             Origin::EhFrame => eh_frame.run(span.position, &mut remembered, &mut emit),
             Origin::DebugFrame => debug_frame.run(span.position, &mut remembered, &mut emit),
+            Origin::Go => go_functions.iter().for_each(|all| all.run(span.position, &mut emit)),
             Origin::Stretch => {
                 let rule = stretches.get(span.position as usize).map(|stretch| stretch.rule);
                 emit(code.base + u64::from(span.start), rule.unwrap_or(Rule::NONE));
@@ -109,6 +123,7 @@ struct Code {
 #[repr(u8)]
 enum Origin {
     EhFrame,
+    Go,
     DebugFrame,
     Stretch,
 }
@@ -119,7 +134,7 @@ struct Span {
     /// Offset of its start from the first page.
     start: u32,
     origin: Origin,
-    /// Position of its entry in its section, or index of its stretch.
+    /// Position of its entry in its section, or index of its function or stretch.
     position: u32,
     /// Offset of its end.
     end: u32,
@@ -197,14 +212,8 @@ fn covers(spans: &[Span], start: u32, end: u32) -> bool {
     before.checked_sub(1).is_some_and(|last| spans[last].end > start)
 }
 
-/// Adds what only `.debug_frame` describes.
-fn add_debug_frame(
-    code: &Code,
-    debug_frame: &mut Section<'_>,
-    spans: &mut Vec<Span>,
-) -> Result<(), BuildError> {
-    let mut more = Vec::new();
-    code.collect(debug_frame, Origin::DebugFrame, &mut more)?;
+/// Adds what is not described yet.
+fn add(mut more: Vec<Span>, spans: &mut Vec<Span>) -> Result<(), BuildError> {
     more.retain(|span| !covers(spans, span.start, span.end));
     if spans.len() + more.len() > FUNCTIONS_MAX {
         return Err(BuildError::TooLarge);
@@ -218,12 +227,11 @@ fn add_debug_frame(
 fn stretches<S: Source + ?Sized>(
     source: &S,
     headers: &Headers,
-    segments: &[Segment],
+    (segments, is_go): (&[Segment], bool),
     code: &Code,
     spans: &mut Vec<Span>,
 ) -> Result<Vec<Stretch>, BuildError> {
     let mut stretches = plt::linkage_tables(source, headers)?;
-    let is_go = GO_SECTIONS.iter().any(|name| headers.section(name).is_some());
     let tables = stretches.len();
     if is_go || !headers.needs_libraries(source)? {
         stretches.extend(plt::trampolines(source, segments)?);
@@ -285,6 +293,32 @@ fn debug_frame<'s, S: Source + ?Sized>(
 ) -> Result<Cow<'s, [u8]>, BuildError> {
     let Some(section) = headers.section(b".debug_frame") else { return Ok(Cow::default()) };
     Ok(section.read(source, FRAMES_BYTES_MAX)?.unwrap_or_default())
+}
+
+/// Reads Go's description of functions. Empty when there is none, or when it is too large.
+fn go_table<'s, S: Source + ?Sized>(
+    source: &'s S,
+    headers: &Headers,
+) -> Result<Cow<'s, [u8]>, BuildError> {
+    let section = GO_SECTIONS.iter().find_map(|name| headers.section(name));
+    let Some(section) = section else { return Ok(Cow::default()) };
+    Ok(section.read(source, FRAMES_BYTES_MAX)?.unwrap_or_default())
+}
+
+/// Where the code of Go starts, for tables that do not say so: what the module says, or else the start of all code, if no
+/// C code can stand before it.
+fn go_text<S: Source + ?Sized>(source: &S, headers: &Headers) -> Result<Option<u64>, BuildError> {
+    if let Some(module) = headers.section(b".go.module") {
+        let text = source.read(module.offset.saturating_add(GO_MODULE_TEXT), 8)?;
+        let text = Cursor::new(&text).u64().filter(|text| *text != 0);
+        if text.is_some() {
+            return Ok(text);
+        }
+    }
+    if headers.needs_libraries(source)? {
+        return Ok(None);
+    }
+    Ok(headers.section(b".text").map(|section| section.address))
 }
 
 const _: () = assert!(PAGES_MAX as u64 <= 1 << (u32::BITS - PAGE_SHIFT));

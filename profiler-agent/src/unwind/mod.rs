@@ -14,6 +14,7 @@ mod pointer;
 mod expression;
 mod cfi;
 mod eh_frame;
+mod go;
 mod plt;
 mod writer;
 pub mod compact;

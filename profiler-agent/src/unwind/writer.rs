@@ -9,6 +9,10 @@ use profiler_common::abi::row::{
 /// Most rows of a table: 32 MiB. The largest browsers have about 4 million.
 pub(super) const ROWS_MAX: usize = 1 << 23;
 
+/// Most rules that are pushed, whether they become rows or not. It ends what would otherwise go on for as many steps as
+/// there is code: descriptions that functions share.
+const PUSHES_MAX: usize = 4 * ROWS_MAX;
+
 /// Rules that are found without hashing them safely; a program has some hundred different ones.
 const RECENT: usize = 1 << 8;
 
@@ -21,6 +25,7 @@ pub(super) struct Writer {
     rules: Rules,
     /// The rule that holds since the last row.
     current: u16,
+    pushes: usize,
     is_full: bool,
 }
 
@@ -37,18 +42,27 @@ impl Writer {
             rows: Vec::new(),
             rules: Rules::new(),
             current: RULE_NONE,
+            pushes: 0,
             is_full: false,
         }
     }
 
     /// Lets a rule hold from an offset on, which must be above those before it. Past the last page, and once the table
-    /// is full, nothing is written.
+    /// is full, nothing is written. Says whether there is room for more.
     #[inline]
-    pub(super) fn push(&mut self, offset: u64, rule: Rule) {
+    pub(super) fn push(&mut self, offset: u64, rule: Rule) -> bool {
+        self.pushes += 1;
         let index = self.rules.index(rule);
-        if index == self.current || self.is_full {
-            return;
+        if self.pushes > PUSHES_MAX {
+            self.is_full = true;
+        } else if index != self.current && !self.is_full {
+            self.write(offset, index);
         }
+        !self.is_full
+    }
+
+    #[inline]
+    fn write(&mut self, offset: u64, index: u16) {
         let (page, within) = ((offset >> PAGE_SHIFT) as u32, (offset & (PAGE_BYTES - 1)) as u16);
         if page >= self.page_count {
             return;
@@ -167,7 +181,9 @@ mod tests {
     #[test]
     fn a_page_with_a_row_for_every_byte_is_too_full() {
         let mut writer = Writer::new(1);
-        (0..PAGE_BYTES).for_each(|offset| writer.push(offset, rule((offset % 2) as i32 + 1)));
+        (0..PAGE_BYTES).for_each(|offset| {
+            writer.push(offset, rule((offset % 2) as i32 + 1));
+        });
         assert_eq!(writer.finish(), Err(Full));
     }
 
