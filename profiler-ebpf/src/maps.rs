@@ -26,8 +26,17 @@ pub struct Scratch {
     /// What the walk keeps from one program to the next.
     pub walk: WalkState,
     pub registers: UserRegisters,
-    /// Bytes of the user's stack, read at once.
-    pub window: [u8; WINDOW_BYTES_MAX],
+}
+
+/// A piece of the user's stack, read at once. It is a value of its own and not a part of the scratch, because who holds
+/// the scratch may rely on it that nobody else writes there.
+#[repr(C)]
+pub struct Window {
+    /// Address of the first byte, a multiple of 8.
+    pub start: u64,
+    /// Bytes that are there.
+    pub bytes: u64,
+    pub content: [u8; WINDOW_BYTES_MAX],
 }
 
 /// Room for frames: a power of two, so that a masked index is one that the verifier believes.
@@ -49,6 +58,9 @@ pub static OUTCOMES: PerCpuArray<u64> = PerCpuArray::with_max_entries(OUTCOMES_L
 
 #[map]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+#[map]
+pub static WINDOW: PerCpuArray<Window> = PerCpuArray::with_max_entries(1, 0);
 
 #[map]
 pub static TARGETS: HashMap<u32, u8> = HashMap::with_max_entries(abi::TARGETS_MAX, 0);

@@ -3,30 +3,44 @@
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use profiler_common::unwind::Memory;
 
-use crate::maps::{SCRATCH, Scratch, WINDOW_BYTES_MAX};
+use crate::maps::{WINDOW, WINDOW_BYTES_MAX, Window};
+use crate::registers::UserRegisters;
 
-/// The stack of the thread that is walked.
+/// The stack of the thread that is walked, and the registers of its innermost frame.
 pub struct UserMemory<'s> {
-    scratch: &'s mut Scratch,
+    window: *mut Window,
+    registers: &'s UserRegisters,
 }
 
 impl<'s> UserMemory<'s> {
+    /// Opens the memory with what the window holds already.
     #[inline(always)]
-    pub fn new(scratch: &'s mut Scratch) -> Self {
-        Self { scratch }
+    pub fn open(registers: &'s UserRegisters) -> Option<Self> {
+        Some(Self { window: WINDOW.get_ptr_mut(0)?, registers })
+    }
+
+    /// Empties the window: it may hold the stack of another thread.
+    #[inline(always)]
+    pub fn forget() {
+        if let Some(window) = WINDOW.get_ptr_mut(0) {
+            // SAFETY: the pointer leads to this CPU's own window, which only one walk uses.
+            unsafe { (*window).bytes = 0 };
+        }
     }
 
     /// The word at an address, if the window holds it.
     #[inline(always)]
     fn in_window(&self, address: u64) -> Option<u64> {
-        let offset = address.wrapping_sub(self.scratch.walk.window_start);
-        if offset >= self.scratch.walk.window_bytes {
-            return None;
+        // SAFETY: the pointer leads to this CPU's own window, which only this walk uses; a masked offset of a multiple
+        // of 8 has 8 bytes behind it.
+        unsafe {
+            let offset = address.wrapping_sub((*self.window).start);
+            if offset >= (*self.window).bytes {
+                return None;
+            }
+            let at = offset as usize & (WINDOW_BYTES_MAX - 1) & !7;
+            Some((&raw const (*self.window).content).cast::<u8>().add(at).cast::<u64>().read())
         }
-        // The window begins at a multiple of 8, so a word of an odd address may reach beyond its last byte.
-        let at = offset as usize & (WINDOW_BYTES_MAX - 1) & !7;
-        // SAFETY: a masked offset of a multiple of 8 has 8 bytes behind it.
-        Some(unsafe { (&raw const self.scratch.window).cast::<u8>().add(at).cast::<u64>().read() })
     }
 }
 
@@ -45,7 +59,7 @@ impl Memory for UserMemory<'_> {
 
     #[inline(always)]
     fn register(&mut self, number: u8) -> Option<u64> {
-        Some(self.scratch.registers.get(number))
+        Some(self.registers.get(number))
     }
 }
 
@@ -56,14 +70,14 @@ impl Memory for UserMemory<'_> {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn move_window(address: u64) -> i64 {
-    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return -1 };
+    let Some(window) = WINDOW.get_ptr_mut(0) else { return -1 };
     let bytes = WINDOW_BYTES_MAX as u64 - (address & (WINDOW_BYTES_MAX as u64 - 1));
-    // SAFETY: the pointer leads to this CPU's own scratch, which only this walk uses; the window has room for a page.
+    // SAFETY: the pointer leads to this CPU's own window, which only this walk uses; it has room for a page.
     unsafe {
-        let window = (&raw mut (*scratch).window).cast();
-        let result = bpf_probe_read_user(window, bytes as u32, address as *const _);
-        (*scratch).walk.window_start = address;
-        (*scratch).walk.window_bytes = if result == 0 { bytes } else { 0 };
+        let content = (&raw mut (*window).content).cast();
+        let result = bpf_probe_read_user(content, bytes as u32, address as *const _);
+        (*window).start = address;
+        (*window).bytes = if result == 0 { bytes } else { 0 };
         result
     }
 }

@@ -5,9 +5,7 @@
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{bpf_perf_event_data, pt_regs};
-use aya_ebpf::helpers::{
-    bpf_get_current_task_btf, bpf_probe_read_kernel_buf, bpf_task_pt_regs,
-};
+use aya_ebpf::helpers::{bpf_get_current_task_btf, bpf_probe_read_kernel_buf, bpf_task_pt_regs};
 use aya_ebpf::programs::PerfEventContext;
 use profiler_common::unwind::{Left, Registers};
 
@@ -48,15 +46,20 @@ pub enum Mode {
     Long,
 }
 
+/// Whether the sample hit user code: the low bits of the code segment say how privileged it is.
+#[inline(always)]
+pub fn in_user_code(ctx: &PerfEventContext) -> bool {
+    let data = ctx.as_ptr().cast::<bpf_perf_event_data>();
+    // SAFETY: the context of a perf event starts with the registers, which a program may read field by field.
+    unsafe { (*data).regs.cs & 3 == 3 }
+}
+
 impl UserRegisters {
     /// Reads the registers of the current thread.
     #[inline(always)]
     pub fn read(&mut self, ctx: &PerfEventContext) -> Mode {
-        let data = ctx.as_ptr().cast::<bpf_perf_event_data>();
-        // SAFETY: the context of a perf event starts with the registers, which a program may read field by field.
-        let in_user_code = unsafe { (*data).regs.cs } & 3 == 3;
-        if in_user_code {
-            self.copy(data);
+        if in_user_code(ctx) {
+            self.copy(ctx.as_ptr().cast());
         } else if task::has_no_user_memory() || !self.read_saved() {
             return Mode::None;
         }
@@ -111,10 +114,8 @@ impl UserRegisters {
         };
         // SAFETY: the words are at least as many bytes, of which any value is valid.
         unsafe {
-            let bytes = core::slice::from_raw_parts_mut(
-                (&raw mut self.words).cast::<u8>(),
-                PT_REGS_BYTES,
-            );
+            let bytes =
+                core::slice::from_raw_parts_mut((&raw mut self.words).cast::<u8>(), PT_REGS_BYTES);
             bpf_probe_read_kernel_buf(saved as *const u8, bytes).is_ok()
         }
     }

@@ -2,9 +2,9 @@
 
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use profiler_common::abi::row::{
-    CHUNK_ROWS, CachedRule, FIRST_PAGE_PENDING, MAPPING_ROWS_MAX, MAPPING_STEPS, MappingRow, PAGE_SHIFT, PAGES_MAX,
-    Page, ROW_STEPS, RULE_CACHE_ENTRIES, RULE_NONE, RULES_MAX, Rule, SPACE_MAPPINGS_MAX, row_offset,
-    row_rule,
+    CHUNK_ROWS, CachedRule, FIRST_PAGE_PENDING, MAPPING_ROWS_MAX, MAPPING_STEPS, MappingRow,
+    PAGE_SHIFT, PAGES_MAX, Page, ROW_STEPS, RULE_CACHE_ENTRIES, RULE_NONE, RULES_MAX, Rule,
+    SPACE_MAPPINGS_MAX, row_offset, row_rule,
 };
 use profiler_common::abi::sample::WalkEnd;
 use profiler_common::unwind::find_last;
@@ -44,16 +44,19 @@ impl Tables {
     /// The rule of an address, or why there is none.
     #[inline(always)]
     pub fn rule(&self, space: SpaceRef, pc: u64) -> Result<Rule, WalkEnd> {
-        let slot = slot(pc);
+        let pair = pair(pc);
         // SAFETY: masked indices lie inside; the cache belongs to this CPU, and a walk is not interrupted by another.
         unsafe {
-            let cached = (&raw mut (*self.cache)[slot & (RULE_CACHE_ENTRIES - 1)]).cast::<CachedRule>();
-            let known = (*cached).pc == pc && (*cached).space == space.id;
-            let index = if known {
-                (*cached).rule
+            let first = &raw mut (*self.cache)[pair & (RULE_CACHE_ENTRIES - 2)];
+            let second = first.add(1);
+            let index = if (*first).pc == pc && (*first).space == space.id {
+                (*first).rule
+            } else if (*second).pc == pc && (*second).space == space.id {
+                (*second).rule
             } else {
                 let found = find(pc, space.id, space.header, space.mappings);
-                *cached = CachedRule { pc, space: space.id, rule: found };
+                *second = *first;
+                *first = CachedRule { pc, space: space.id, rule: found };
                 found
             };
             match index {
@@ -65,10 +68,11 @@ impl Tables {
     }
 }
 
-/// Where an address is cached: neighbours far and near get different slots.
+/// The pair of entries in which an address is cached; they share a line of the CPU's cache.
 #[inline(always)]
-fn slot(pc: u64) -> usize {
-    (pc ^ pc >> 12 ^ pc >> 24) as usize
+fn pair(pc: u64) -> usize {
+    // Neighbours far and near get different pairs.
+    ((pc ^ pc >> 12 ^ pc >> 24) << 1) as usize
 }
 
 /// Finds the index of the rule of an address in the tables, or [`UNMAPPED`], or [`PENDING`].
@@ -79,7 +83,9 @@ fn slot(pc: u64) -> usize {
 extern "C" fn find(pc: u64, space: u32, header: u32, mappings: u32) -> u32 {
     match find_mapping(pc, space, header, mappings) {
         Some(mapping) if mapping.first_page == FIRST_PAGE_PENDING => PENDING,
-        Some(mapping) => find_row(pc.wrapping_sub(mapping.bias), &mapping).unwrap_or(RULE_NONE.into()),
+        Some(mapping) => {
+            find_row(pc.wrapping_sub(mapping.bias), &mapping).unwrap_or(RULE_NONE.into())
+        }
         None => UNMAPPED,
     }
 }

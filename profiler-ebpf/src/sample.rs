@@ -1,9 +1,9 @@
 //! Takes one on-CPU sample: header, kernel frames, user frames, written to the ring with only the bytes used.
 
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
+use aya_ebpf::helpers::generated::bpf_get_current_comm;
 use aya_ebpf::helpers::{
-    bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_ktime_get_ns,
-    bpf_ringbuf_output,
+    bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_ringbuf_output,
 };
 use aya_ebpf::programs::PerfEventContext;
 use profiler_common::abi::outcome::Outcome;
@@ -24,24 +24,28 @@ pub fn take(ctx: &PerfEventContext) -> Outcome {
         return Outcome::SampleFiltered;
     }
     let Some(scratch) = scratch() else { return Outcome::SampleNoScratch };
-    scratch.header = SampleHeader {
-        // SAFETY: the helper takes nothing.
-        time_ns: unsafe { bpf_ktime_get_ns() },
-        start_ns: task::start_ns(),
-        // SAFETY: the helper takes nothing.
-        cgroup_id: unsafe { bpf_get_current_cgroup_id() },
-        tgid,
-        tid,
-        comm: bpf_get_current_comm().unwrap_or_default(),
-        kernel_frames: 0,
-        user_frames: 0,
-        walk_end: WalkEnd::Truncated as u32,
-    };
+    describe(&mut scratch.header, tgid, tid);
     walk::kernel(ctx, scratch);
     match walk::begin(ctx, scratch) {
         Progress::Ended(end) => submit(scratch, end),
         Progress::More => walk_on(ctx, scratch),
     }
+}
+
+/// Fills the header in place: built elsewhere first, it would be copied byte by byte.
+#[inline(always)]
+fn describe(header: &mut SampleHeader, tgid: u32, tid: u32) {
+    // SAFETY: the helper takes nothing.
+    header.time_ns = unsafe { bpf_ktime_get_ns() };
+    header.start_ns = task::start_ns();
+    // SAFETY: the helper takes nothing.
+    header.cgroup_id = unsafe { bpf_get_current_cgroup_id() };
+    header.tgid = tgid;
+    header.tid = tid;
+    // SAFETY: the helper writes at most the bytes of the name, and clears them on failure.
+    unsafe { bpf_get_current_comm(header.comm.as_mut_ptr().cast(), header.comm.len() as u32) };
+    header.kernel_frames = 0;
+    header.user_frames = 0;
 }
 
 /// Goes on where the program before stopped.
@@ -71,7 +75,8 @@ fn walk_on(ctx: &PerfEventContext, scratch: &mut Scratch) -> Outcome {
 fn submit(scratch: &mut Scratch, end: WalkEnd) -> Outcome {
     scratch.header.walk_end = end as u32;
     let frames = u64::from(scratch.header.kernel_frames) + u64::from(scratch.header.user_frames);
-    let bytes = SAMPLE_HEADER_BYTES as u64 + FRAME_BYTES as u64 * (frames & (FRAMES_MAX as u64 - 1));
+    let bytes =
+        SAMPLE_HEADER_BYTES as u64 + FRAME_BYTES as u64 * (frames & (FRAMES_MAX as u64 - 1));
     // Waking the agent for each sample would cost more than the sample: it reads at its own pace.
     // SAFETY: the scratch begins with the header and its frames, which are at least `bytes` bytes.
     let refused = unsafe {

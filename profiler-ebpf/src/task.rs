@@ -1,6 +1,6 @@
 //! What the kernel knows about the current task, and whether it is a target.
 
-use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel};
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, bpf_probe_read_kernel};
 use profiler_common::abi::settings::Scope;
 
 use crate::maps::{TARGET_CGROUP, TARGETS, setting};
@@ -27,8 +27,11 @@ pub fn is_target(tgid: u32) -> bool {
 /// Start of the current process in nanoseconds since boot; 0 where it cannot be read.
 #[inline(always)]
 pub fn start_ns() -> u64 {
+    let (tgid, tid) = split(bpf_get_current_pid_tgid());
     match setting!(task_group_leader) {
         0 => 0,
+        // The first thread needs not to be looked up, and often there is no other.
+        _ if tgid == tid => start_ns_of(current()),
         leader_at => start_ns_of(read_at(current(), leader_at)),
     }
 }

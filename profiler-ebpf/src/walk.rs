@@ -14,7 +14,7 @@ use profiler_common::unwind::{Registers, step};
 
 use crate::maps::{FRAMES_MAX, SPACES, Scratch, setting};
 use crate::memory::UserMemory;
-use crate::registers::Mode;
+use crate::registers::{self, Mode};
 use crate::rule::{SpaceRef, Tables};
 
 /// Frames that one program walks: more frames need more of the instructions that the verifier is willing to follow.
@@ -26,8 +26,6 @@ const _: () = assert!(FRAMES_PER_PROGRAM as usize * 33 > USER_FRAMES_MAX);
 /// What a walk keeps from one program to the next.
 #[repr(C)]
 pub struct WalkState {
-    pub window_start: u64,
-    pub window_bytes: u64,
     frame: Registers,
     space: SpaceRef,
 }
@@ -47,15 +45,17 @@ const _: () = assert!(KERNEL_FRAMES_MAX * FRAME_BYTES == FRAMES_BYTES_MASK as us
 const _: () = assert!(FRAME_POINTER_FRAMES_MAX * FRAME_BYTES == FRAMES_BYTES_MASK as usize);
 const _: () = assert!(KERNEL_FRAMES_MAX + FRAME_POINTER_FRAMES_MAX <= FRAMES_MAX);
 
-/// Walks the kernel's stack into the first frames; none when the thread was in user code.
+/// Walks the kernel's stack into the first frames; there is none when the thread was in user code.
 #[inline(always)]
 pub fn kernel(ctx: &PerfEventContext, scratch: &mut Scratch) {
+    if registers::in_user_code(ctx) {
+        return;
+    }
     let frames = (&raw mut scratch.frames).cast::<u64>();
     // SAFETY: there is room for `FRAMES_BYTES_MASK` bytes.
     let written = unsafe { stack(ctx, frames, 0) };
     let bytes = if written < 0 { 0 } else { written as u64 & FRAMES_BYTES_MASK };
     scratch.header.kernel_frames = (bytes / FRAME_BYTES as u64) as u16;
-    scratch.header.user_frames = 0;
 }
 
 /// Begins to walk the user's stack, behind the kernel's frames.
@@ -71,7 +71,7 @@ pub fn begin(ctx: &PerfEventContext, scratch: &mut Scratch) -> Progress {
         None => return by_frame_pointers(ctx, scratch, WalkEnd::NoTables),
     }
     scratch.walk.frame = scratch.registers.frame();
-    scratch.walk.window_bytes = 0;
+    UserMemory::forget();
     Progress::More
 }
 
@@ -79,6 +79,9 @@ pub fn begin(ctx: &PerfEventContext, scratch: &mut Scratch) -> Progress {
 #[inline(always)]
 pub fn go_on(scratch: &mut Scratch) -> Progress {
     let Some(tables) = Tables::open() else { return Progress::Ended(WalkEnd::NoTables) };
+    let Some(mut memory) = UserMemory::open(&scratch.registers) else {
+        return Progress::Ended(WalkEnd::Unreadable);
+    };
     let space = scratch.walk.space;
     let mut frame = scratch.walk.frame;
     for _ in 0..FRAMES_PER_PROGRAM {
@@ -94,7 +97,7 @@ pub fn go_on(scratch: &mut Scratch) -> Progress {
             Ok(rule) => rule,
             Err(end) => return Progress::Ended(end),
         };
-        match step(rule, &frame, &mut UserMemory::new(scratch)) {
+        match step(rule, &frame, &mut memory) {
             Ok(caller) => frame = caller,
             Err(end) => return Progress::Ended(end),
         }

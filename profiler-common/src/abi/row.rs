@@ -39,7 +39,7 @@ pub const RULES_MAX: usize = 1 << 16;
 /// Most processes with tables.
 pub const SPACES_MAX: u32 = 16_384;
 
-/// Entries of the cache from address to rule, for each CPU: 64 KiB.
+/// Entries of the cache from address to rule, for each CPU: 64 KiB. An address may be in one of two neighbours.
 pub const RULE_CACHE_ENTRIES: usize = 1 << 12;
 
 /// Time after which nobody in the kernel can still read what was freed. A walk takes microseconds, and is not
