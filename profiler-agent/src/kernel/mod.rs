@@ -7,6 +7,7 @@ mod btf;
 mod cgroup;
 mod cost;
 mod counters;
+mod heap;
 mod log;
 mod slots;
 mod tables;
@@ -14,6 +15,7 @@ pub mod support;
 
 pub use cost::{ProgramCost, program_costs};
 pub use counters::Counters;
+pub use heap::give_memory_back;
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,7 @@
 //! Makes tables in a thread of its own, one at a time, or loads them from the cache.
+//!
+//! The thread has the priority of all others: on a host whose CPUs are all taken, one with a lower priority made no table
+//! for minutes, and all of them together take less than a second.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,6 +16,7 @@ use super::Table;
 use super::cache::TableCache;
 use super::compact::{self, BuildError};
 use super::tables::TableId;
+use crate::kernel::give_memory_back;
 use crate::process::Executable;
 
 /// Most executables that wait for the thread. Few, so that what samples ask for later is not far behind.
@@ -23,10 +27,6 @@ const FINISHED_BYTES_MAX: usize = 8 << 20;
 
 /// How long the thread waits before it looks again whether finished tables were taken.
 const WAIT: Duration = Duration::from_millis(5);
-
-/// What the thread yields to others: a fifth of the weight of other threads is left to it on a busy host, which builds
-/// the table of a usual library within some tenths of a second.
-const NICENESS: i32 = 7;
 
 /// Most bytes of tables on disk: those of some thousand executables.
 const CACHE_BYTES_MAX: u64 = 256 << 20;
@@ -150,10 +150,7 @@ struct Work {
 
 impl Work {
     fn run(self) {
-        if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-            tracing::debug!(%error, "failed to lower the priority of the thread that makes tables");
-        }
-        while let Ok(job) = self.waiting.recv() {
+        while let Some(job) = self.next() {
             let finished = self.make(&job);
             drop(job);
             if !self.wait_for_room() {
@@ -162,6 +159,18 @@ impl Work {
             self.waiting_bytes.fetch_add(bytes(&finished), Ordering::Relaxed);
             if self.finished.send(finished).is_err() {
                 return;
+            }
+        }
+    }
+
+    /// The next job. What the last ones took of memory is given back before a wait.
+    fn next(&self) -> Option<Job> {
+        match self.waiting.try_recv() {
+            Ok(job) => Some(job),
+            Err(TryRecvError::Disconnected) => None,
+            Err(TryRecvError::Empty) => {
+                give_memory_back();
+                self.waiting.recv().ok()
             }
         }
     }
