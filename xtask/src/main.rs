@@ -3,6 +3,7 @@
 mod workspace;
 mod up;
 mod test;
+mod fuzz;
 mod ci;
 mod ebpf;
 mod vm;
@@ -30,6 +31,8 @@ enum Verb {
     Test(test::Args),
     /// Runs the scenarios of `tests/` against this kernel: all, or those whose name contains a word.
     E2e(test::scenarios::Args),
+    /// Gives the agent's parsers bytes that lie, in search of a panic or endless work.
+    Fuzz(fuzz::Args),
     /// Runs exactly what CI runs, in the same order.
     Ci(ci::Args),
     /// Builds the kernel side into `profiler-ebpf/prebuilt/`, or checks that it is what the sources give.
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Verb::Up(args) => up::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::E2e(args) => test::scenarios::run(&args),
+        Verb::Fuzz(args) => fuzz::run(&args),
         Verb::Ci(args) => ci::run(&args),
         Verb::Ebpf(args) => ebpf::run(&args),
         Verb::Vm(args) => vm::run(&args),
