@@ -119,7 +119,6 @@ fn measure(
     time: Duration,
 ) -> Result<Row> {
     eprintln!("{name}: {} s", time.as_secs());
-    let known = usage::map_ids()?;
     let mut agent = Agent::start(agent, state, frequency)?;
     let started = Instant::now();
     let mut half = None;
@@ -138,7 +137,7 @@ fn measure(
     let share =
         |before: Duration, after: Duration| 100.0 * (after - before).as_secs_f64() / capacity;
     let anyway = (last.cpu - half.cpu).mul_f64(half_time.as_secs_f64() / rest);
-    let end = Usage::with_maps(agent.id(), &known)?;
+    let end = Usage::with_maps(agent.id())?;
     agent.stop()?;
     Ok(Row {
         name,

@@ -1,6 +1,6 @@
 //! Reads what a process takes: memory, CPU time, and the maps and programs that it holds in the kernel.
 
-use std::{fs, process::Command, time::Duration};
+use std::{collections::BTreeSet, fs, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -42,46 +42,16 @@ impl Usage {
     }
 
     /// Reads everything.
-    pub(super) fn with_maps(pid: u32, known: &[u64]) -> Result<Self> {
-        let maps = maps()?;
-        // Maps inside of maps have no owner in the list.
-        let ours = maps.iter().filter(|map| {
-            map.owners.contains(&pid) || (map.owners.is_empty() && !known.contains(&map.id))
-        });
-        Ok(Self { map_bytes: ours.map(|map| map.bytes).sum(), ..Self::of(pid)? })
+    pub(super) fn with_maps(pid: u32) -> Result<Self> {
+        let maps = owned(pid, "map", "map_id:")?;
+        let bytes = maps.iter().filter_map(|map| map["bytes_memlock"].as_u64());
+        Ok(Self { map_bytes: bytes.sum(), ..Self::of(pid)? })
     }
 }
 
-/// A map in the kernel.
-struct Map {
-    id: u64,
-    bytes: u64,
-    owners: Vec<u32>,
-}
-
-/// Numbers of all maps in the kernel.
-pub(super) fn map_ids() -> Result<Vec<u64>> {
-    Ok(maps()?.into_iter().map(|map| map.id).collect())
-}
-
-fn maps() -> Result<Vec<Map>> {
-    let list = bpftool(&["map", "show", "--json"])?;
-    let maps = list.as_array().context("bpftool printed no list of maps")?;
-    Ok(maps
-        .iter()
-        .map(|map| Map {
-            id: map["id"].as_u64().unwrap_or(0),
-            bytes: map["bytes_memlock"].as_u64().unwrap_or(0),
-            owners: owners(map),
-        })
-        .collect())
-}
-
 fn kernel_cpu(pid: u32) -> Result<Usage> {
-    let list = bpftool(&["prog", "show", "--json"])?;
-    let programs = list.as_array().context("bpftool printed no list of programs")?;
     let mut usage = Usage::default();
-    for program in programs.iter().filter(|program| owners(program).contains(&pid)) {
+    for program in owned(pid, "prog", "prog_id:")? {
         let time = Duration::from_nanos(program["run_time_ns"].as_u64().unwrap_or(0));
         match program["name"].as_str() {
             Some("call_enter" | "call_exit") => usage.syscalls += time,
@@ -91,9 +61,23 @@ fn kernel_cpu(pid: u32) -> Result<Usage> {
     Ok(usage)
 }
 
-fn owners(object: &Value) -> Vec<u32> {
-    let pids = object["pids"].as_array().into_iter().flatten();
-    pids.filter_map(|owner| u32::try_from(owner["pid"].as_u64()?).ok()).collect()
+/// What bpftool says about the maps or programs that a process holds open.
+fn owned(pid: u32, kind: &str, field: &str) -> Result<Vec<Value>> {
+    let folder = format!("/proc/{pid}/fdinfo");
+    let files = fs::read_dir(&folder).with_context(|| format!("failed to list `{folder}`"))?;
+    // A file may be closed while the list is read.
+    let texts = files.filter_map(|file| fs::read_to_string(file.ok()?.path()).ok());
+    let ids: BTreeSet<u64> = texts.filter_map(|text| id(&text, field)).collect();
+    let list = bpftool(&[kind, "show", "--json"])?;
+    let list = list.as_array().context("bpftool printed no list")?;
+    let ours =
+        list.iter().filter(|object| object["id"].as_u64().is_some_and(|id| ids.contains(&id)));
+    Ok(ours.cloned().collect())
+}
+
+/// The number behind a field of `/proc/PID/fdinfo/FD`.
+fn id(text: &str, field: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(field))?.trim().parse().ok()
 }
 
 fn bpftool(arguments: &[&str]) -> Result<Value> {
@@ -126,6 +110,13 @@ mod tests {
         let stat = "7 (a ) b) S 1 7 7 0 -1 4194560 1 2 3 4 150 50 9 9 20 0 1 0 5";
         let ticks = 200.0 / rustix::param::clock_ticks_per_second() as f64;
         assert!((cpu_time(stat).unwrap().as_secs_f64() - ticks).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_number_of_a_map_is_found_among_the_other_fields() {
+        let text = "pos:\t0\nmap_type:\t2\nmap_id:\t4459\nfrozen:\t0\n";
+        assert_eq!(id(text, "map_id:"), Some(4459));
+        assert_eq!(id(text, "prog_id:"), None);
     }
 
     #[test]
