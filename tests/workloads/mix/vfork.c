@@ -1,4 +1,5 @@
-// Children that share the parent's memory: some work before they end, others run another program.
+// Children that share the parent's memory: some work before they end, others run another program. How much each works
+// is not known, as the children live long enough to be looked at.
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -6,6 +7,8 @@
 #include "mix.h"
 
 volatile uint64_t sink;
+
+enum { UNITS_IN_PARENT = 20, UNITS_IN_CHILD = 100 };
 
 LEAF(work_in_parent, 6364136223846793005u)
 LEAF(work_in_child, 3202034522624059733u)
@@ -19,14 +22,14 @@ static void wait_for(pid_t child_id) {
 OWN void serve_child(void) {
     pid_t child_id = vfork();
     if (child_id == 0) {
-        child();
+        for (int unit = 0; unit < UNITS_IN_CHILD; unit++) child();
         _exit(0);
     }
     wait_for(child_id);
 }
 
 // The other program gets no environment, so that it is a service of its own.
-OWN void serve_parent(void) {
+OWN void serve_program(void) {
     pid_t child_id = vfork();
     if (child_id == 0) {
         char *arguments[] = {"true", NULL}, *environment[] = {NULL};
@@ -34,13 +37,23 @@ OWN void serve_parent(void) {
         _exit(1);
     }
     wait_for(child_id);
-    parent();
-    AFTER_CALL;
 }
 
+CALLER(serve_parent, parent)
+
 static const struct chain chains[] = {
-    {START "serve_parent;parent;work_in_parent", 14, serve_parent},
-    {START "serve_child;child;work_in_child", 6, serve_child},
+    {START "serve_parent;parent;work_in_parent", 0, NULL},
+    {START "serve_child;child;work_in_child", 0, NULL},
+    {START "serve_program;*", 0, NULL},
 };
 
-int main(void) { PLAY_FOR_EVER(chains); }
+int main(void) {
+    print_truth(chains, COUNT(chains));
+    for (;;) {
+        for (int unit = 0; unit < UNITS_IN_PARENT; unit++) {
+            serve_program();
+            serve_parent();
+        }
+        serve_child();
+    }
+}
