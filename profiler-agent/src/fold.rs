@@ -59,7 +59,8 @@ pub struct Folder {
 /// What was added to one service so far.
 #[derive(Debug, Default)]
 struct Gathered {
-    stacks: BTreeMap<Box<[Frame]>, u64>,
+    /// Frames are kept once: a stack of theirs would take kilobytes, and long to compare.
+    profile: Profile,
     walks: Quality,
     syscalls: BTreeMap<(String, bool), Calls>,
 }
@@ -80,13 +81,9 @@ impl Folder {
 
     /// Adds `count` samples of a stack given root first; the walk over its user part ended with `end`.
     pub fn add_stack(&mut self, identity: &Identity, frames: &[Frame], end: WalkEnd, count: u64) {
-        let Gathered { stacks, walks, .. } = self.service(identity);
+        let Gathered { profile, walks, .. } = self.service(identity);
         walks.add(end.name(), count);
-        if let Some(known) = stacks.get_mut(frames) {
-            *known = known.saturating_add(count);
-        } else {
-            stacks.insert(frames.into(), count);
-        }
+        profile.add(frames, count);
     }
 
     /// Adds the calls of one syscall of one process.
@@ -123,10 +120,6 @@ impl Folder {
 
 impl Gathered {
     fn into_window(self, identity: Identity, period_ns: u64) -> ServiceWindow {
-        let mut profile = Profile::default();
-        for (stack, count) in &self.stacks {
-            profile.add(stack.iter(), *count);
-        }
         let syscalls = self
             .syscalls
             .into_iter()
@@ -137,6 +130,7 @@ impl Gathered {
                 errors: errors.into_iter().collect(),
             })
             .collect();
+        let profile = self.profile.into_sorted();
         ServiceWindow { identity, period_ns, profile, walks: self.walks, syscalls }
     }
 }

@@ -37,6 +37,26 @@ impl Profile {
         }
     }
 
+    /// Puts frames and stacks in the order of their content, whatever the order in which they were added.
+    #[must_use]
+    pub fn into_sorted(self) -> Self {
+        let Self { mut frames, stacks } = self;
+        let mut order: Vec<usize> = (0..frames.len()).collect();
+        order.sort_unstable_by_key(|at| &frames[*at]);
+        let mut ranks = vec![0; frames.len()];
+        for (rank, at) in (0u32..).zip(&order) {
+            ranks[*at] = rank;
+        }
+        frames.sort_unstable();
+        // Stacks of ranks compare as the stacks of the frames would.
+        let mut stacks: Vec<(Box<[u32]>, u64)> = stacks
+            .into_iter()
+            .map(|(stack, count)| (stack.iter().map(|at| ranks[*at as usize]).collect(), count))
+            .collect();
+        stacks.sort_unstable();
+        Self { frames, stacks: stacks.into_iter().collect() }
+    }
+
     /// The dictionary; stacks hold indices into it.
     #[must_use]
     pub fn frames(&self) -> &IndexSet<Frame> {
@@ -89,6 +109,24 @@ mod tests {
         profile.add(&stack("main;f"), 3);
         assert_eq!(profile.stacks().collect::<Vec<_>>(), [(&[0, 1][..], 5)]);
         assert_eq!(profile.frames().len(), 2);
+    }
+
+    #[test]
+    fn sorting_forgets_the_order_of_adding() {
+        let order = |stacks: [&str; 3]| {
+            let mut profile = Profile::default();
+            for names in stacks {
+                profile.add(&stack(names), names.len() as u64);
+            }
+            let sorted = profile.into_sorted();
+            let stacks: Vec<_> =
+                sorted.stacks().map(|(stack, count)| (stack.to_vec(), count)).collect();
+            (sorted.frames().iter().cloned().collect::<Vec<_>>(), stacks)
+        };
+        let (frames, stacks) = order(["main;g", "main;f;f", "a"]);
+        assert_eq!(frames, stack("a;f;g;main"));
+        assert_eq!(stacks, [(vec![0], 1), (vec![3, 1, 1], 8), (vec![3, 2], 6)]);
+        assert_eq!((frames, stacks), order(["a", "main;f;f", "main;g"]));
     }
 
     #[test]
