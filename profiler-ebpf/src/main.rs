@@ -33,7 +33,7 @@ fn sample(ctx: PerfEventContext) -> u32 {
     end_sample(&ctx, outcome)
 }
 
-/// Called by [`sample`], and by itself, when a stack is deep.
+/// Walks a user stack: called by [`sample`], and by itself when the stack is deep.
 #[perf_event]
 fn walk_on(ctx: PerfEventContext) -> u32 {
     let outcome = sample::resume(&ctx);

@@ -48,27 +48,24 @@ fn describe(header: &mut SampleHeader, tgid: u32, tid: u32) {
     header.user_frames = 0;
 }
 
-/// Goes on where the program before stopped.
+/// Walks on where the program before stopped.
 #[inline(always)]
 pub fn resume(ctx: &PerfEventContext) -> Outcome {
-    match scratch() {
-        Some(scratch) => walk_on(ctx, scratch),
-        None => Outcome::SampleNoScratch,
+    let Some(scratch) = scratch() else { return Outcome::SampleNoScratch };
+    match walk::go_on(scratch) {
+        Progress::Ended(end) => submit(scratch, end),
+        Progress::More => walk_on(ctx, scratch),
     }
 }
 
+/// Leaves the rest of the walk to the next program. The first one walks no frame itself: the verifier would have to
+/// follow the loop once more, and the CPU to fetch its code twice.
 #[inline(always)]
 fn walk_on(ctx: &PerfEventContext, scratch: &mut Scratch) -> Outcome {
-    let end = match walk::go_on(scratch) {
-        Progress::Ended(end) => end,
-        Progress::More => {
-            // SAFETY: the context is the program's own; what the walk needs is in the scratch.
-            unsafe { WALKS.tail_call(ctx, 0) };
-            // Only a call that was refused comes back.
-            WalkEnd::Truncated
-        }
-    };
-    submit(scratch, end)
+    // SAFETY: the context is the program's own; what the walk needs is in the scratch.
+    unsafe { WALKS.tail_call(ctx, 0) };
+    // Only a call that was refused comes back.
+    submit(scratch, WalkEnd::Truncated)
 }
 
 #[inline(always)]

@@ -53,7 +53,7 @@ pub const SETTINGS: &str = "SETTINGS";
 pub mod programs {
     /// One on-CPU sample; perf event.
     pub const SAMPLE: &str = "sample";
-    /// Goes on with the walk of a sample whose stack is deep; perf event, called by [`SAMPLE`].
+    /// Walks the user stack of a sample; perf event, called by [`SAMPLE`].
     pub const WALK_ON: &str = "walk_on";
     /// Raw tracepoint `sched_process_exec`.
     pub const PROCESS_EXEC: &str = "process_exec";
