@@ -18,12 +18,12 @@ const FREQUENCY_HZ: u64 = 999;
 const WORK_S: u64 = 4;
 
 /// Longest capture: a busy machine gives the workloads a small part of its time.
-const CAPTURE_LIMIT: Duration = Duration::from_secs(150);
+const CAPTURE_LIMIT: Duration = Duration::from_secs(400);
 
 /// Longest time until a running process has its tables, in samples that it can have taken by then.
 const WITHOUT_TABLES_MAX: u64 = FREQUENCY_HZ;
 
-/// How long a library stays open; it is then replaced by another one at the same place.
+/// How long a library is used before another one takes its place.
 const OPEN: Duration = Duration::from_secs(2);
 
 /// Share of the time in which a library that was opened may be unknown.

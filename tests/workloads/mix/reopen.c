@@ -1,4 +1,4 @@
-// Opens a library after it has started, works in it, closes it and opens another one, for ever.
+// Opens a library after it has started, works in it, opens another one and closes the first, for ever.
 //
 //   reopen FIRST SECOND MILLISECONDS
 #include <dlfcn.h>
@@ -37,15 +37,17 @@ static double now_ms(void) {
 int main(int argc, char **argv) {
     if (argc != 4) return 2;
     print_truth(chains, COUNT(chains));
+    void *before = NULL;
     for (int turn = 0;; turn = !turn) {
         void *library = dlopen(argv[1 + turn], RTLD_NOW);
         if (!library) return 1;
+        if (before) dlclose(before);
+        before = library;
         *(void **)&play = dlsym(library, "play");
         if (!play) return 1;
         for (double end = now_ms() + atof(argv[3]); now_ms() < end;) {
             serve_plugin();
             serve_home();
         }
-        dlclose(library);
     }
 }
