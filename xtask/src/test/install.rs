@@ -43,6 +43,13 @@ const PACKAGES: &[Package] = &[
     Package { program: "node", package: "nodejs", why: "the page's scripts are tested" },
     Package { program: "npm", package: "npm", why: "installs speedscope's importer" },
     Package { program: "cc", package: "gcc", why: "the workloads are written in C" },
+    Package { program: "c++", package: "g++", why: "a workload throws exceptions of C++" },
+    Package { program: "perf", package: "linux-perf", why: "profiles are compared with its own" },
+    Package {
+        program: "/usr/share/doc/libc6-dbg/copyright",
+        package: "libc6-dbg",
+        why: "the entry of a thread has a name",
+    },
 ];
 
 /// Debian's package of Python's `venv`, whose absence no program's name shows.
