@@ -40,14 +40,15 @@ fn path() -> PathBuf {
 /// The table of programs in Markdown.
 fn table(rows: &[Row]) -> String {
     let mut text =
-        "| program | package | samples | whole | of these native | whole | not whole |\n\
-                    |---|---|---:|---:|---:|---:|---|\n"
+        "| program | package | before tables | samples | whole | native | whole | not whole |\n\
+                    |---|---|---:|---:|---:|---:|---:|---|\n"
             .to_owned();
     for Row { program, package, quality } in rows {
         let (all, native) = (&quality.all, &quality.native);
         let _infallible = writeln!(
             text,
-            "| {program} | {package} | {} | {:.2} % | {} | {:.2} % | {} |",
+            "| {program} | {package} | {} | {} | {:.2} % | {} | {:.2} % | {} |",
+            all.early,
             all.samples,
             all.whole_percent(),
             native.samples,
@@ -102,14 +103,14 @@ mod tests {
     #[test]
     fn the_table_names_the_commonest_reason_first() {
         let broken = BTreeMap::from([("stuck".to_owned(), 1), ("unreadable".to_owned(), 4)]);
-        let all = Tally { samples: 1000, broken };
-        let native = Tally { samples: 600, broken: BTreeMap::new() };
+        let all = Tally { samples: 1000, early: 12, broken };
+        let native = Tally { samples: 600, early: 0, broken: BTreeMap::new() };
         let quality = Quality { all, native };
         let row = Row { program: "node", package: "nodejs 20".to_owned(), quality };
         let text = table(&[row]);
         let last = text.lines().last().unwrap();
         let expected =
-            "| node | nodejs 20 | 1000 | 99.50 % | 600 | 100.00 % | unreadable 4, stuck 1 |";
+            "| node | nodejs 20 | 12 | 1000 | 99.50 % | 600 | 100.00 % | unreadable 4, stuck 1 |";
         assert_eq!(last, expected);
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
+use profiler_common::abi::sample::WalkEnd;
 
 /// What stands behind the service when a stack is not whole, before the reason.
 const MARKER: &str = "[truncated: ";
@@ -19,8 +20,10 @@ pub(super) struct Quality {
 /// Samples by the end of their walk.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
-    /// All of them.
+    /// All of them, without the next ones.
     pub(super) samples: u64,
+    /// Those that came before the tables of their process were made.
+    pub(super) early: u64,
     /// Those that are not whole, by reason.
     pub(super) broken: BTreeMap<String, u64>,
 }
@@ -48,13 +51,17 @@ impl Quality {
 
 impl Tally {
     fn add(&mut self, reason: Option<&str>, count: u64) {
+        if reason == Some(WalkEnd::NoTables.name()) {
+            self.early += count;
+            return;
+        }
         self.samples += count;
         if let Some(reason) = reason {
             *self.broken.entry(reason.to_owned()).or_default() += count;
         }
     }
 
-    /// Share of whole stacks in percent.
+    /// Share of whole stacks in percent, once there are tables.
     pub(super) fn whole_percent(&self) -> f64 {
         let broken: u64 = self.broken.values().sum();
         100.0 * (self.samples - broken) as f64 / self.samples.max(1) as f64
@@ -67,11 +74,12 @@ mod tests {
 
     #[test]
     fn stacks_are_counted_by_their_end_and_by_whether_a_runtime_made_their_code() {
-        let folded = "a;main;f 7\na;[truncated: too deep];f 2\na;main;g_[j];h 1\n";
+        let folded = "a;main;f 7\na;[truncated: too deep];f 2\na;main;g_[j];h 1\n\
+                      a;[truncated: no tables yet];f 3\n";
         let quality = Quality::of(folded).unwrap();
         let broken = BTreeMap::from([("too deep".to_owned(), 2)]);
-        assert_eq!(quality.all, Tally { samples: 10, broken: broken.clone() });
-        assert_eq!(quality.native, Tally { samples: 9, broken });
+        assert_eq!(quality.all, Tally { samples: 10, early: 3, broken: broken.clone() });
+        assert_eq!(quality.native, Tally { samples: 9, early: 3, broken });
         assert!((quality.all.whole_percent() - 80.0).abs() < 1e-9);
     }
 
