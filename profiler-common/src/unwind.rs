@@ -25,28 +25,36 @@ pub struct Registers {
     pub rsp: u64,
     /// Frame pointer, or whatever the program keeps there.
     pub rbp: u64,
-    /// How this frame was left; see [`Left`].
+    /// How this frame was left; see [`left`].
     pub left: u64,
 }
 
-/// How a frame was left: values of [`Registers::left`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u64)]
-pub enum Left {
-    /// By a call: the program counter is a return address, and its rule is that of the call before it.
-    Call = 0,
-    /// By a signal: the program counter is exact; only the registers above are known.
-    Signal = 1,
-    /// By the sample itself: the program counter is exact, and all registers are known.
-    Sample = 2,
+/// How a frame was left: bits of [`Registers::left`].
+pub mod left {
+    /// The program counter is exact: the frame was interrupted. Without this bit it is a return address, and its rule is
+    /// that of the call before it.
+    pub const EXACT: u64 = 1;
+    /// No signal came between this frame and the sample, so all registers that calls leave alone are known.
+    pub const KNOWN: u64 = 2;
+    /// By the sample itself.
+    pub const SAMPLE: u64 = EXACT | KNOWN;
+    /// By a signal.
+    pub const SIGNAL: u64 = EXACT;
 }
 
 impl Registers {
+    /// Whether the program counter is exact.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_exact(&self) -> bool {
+        self.left & left::EXACT != 0
+    }
+
     /// Address whose rule holds for this frame.
     #[must_use]
     #[inline(always)]
     pub const fn rule_address(&self) -> u64 {
-        if self.left == Left::Call as u64 { self.rip.wrapping_sub(1) } else { self.rip }
+        if self.is_exact() { self.rip } else { self.rip.wrapping_sub(1) }
     }
 
     /// What a sample records for this frame. All but the first are read as return addresses, so an exact one that a
@@ -54,7 +62,17 @@ impl Registers {
     #[must_use]
     #[inline(always)]
     pub const fn recorded_address(&self) -> u64 {
-        if self.left == Left::Signal as u64 { self.rip.wrapping_add(1) } else { self.rip }
+        if self.left == left::SIGNAL { self.rip.wrapping_add(1) } else { self.rip }
+    }
+
+    /// The frame that called this one.
+    #[inline(always)]
+    const fn caller(&self, rip: u64, rsp: u64, rbp: u64) -> Result<Self, WalkEnd> {
+        // A return address of zero is what thread entries push to mark the root.
+        if rip == 0 {
+            return Err(WalkEnd::Root);
+        }
+        Ok(Self { rip, rsp, rbp, left: self.left & left::KNOWN })
     }
 }
 
@@ -66,6 +84,10 @@ const SIGNAL_RIP: u64 = 40 + 8 * 16;
 
 /// Largest distance that a chain of frame pointers may leap; a larger one is no frame.
 const FRAME_BYTES_MAX: u64 = 1 << 20;
+
+/// Largest frame whose CFA is kept in a register that calls may change: hand-written assembly does so around calls of its
+/// own helpers, which leave the register alone, with frames of at most some pages.
+const ODD_FRAME_BYTES_MAX: u64 = 64 << 10;
 
 /// Goes to the caller by a rule; without one by the frame pointer.
 ///
@@ -95,22 +117,22 @@ fn step_by_rule(
     let cfa = canonical_frame_address(rule, frame, memory)?;
     if rule.cfa & cfa::FORM_MASK == cfa::RETURN_IN_REGISTER {
         let rip = register(rule.rbp_offset as u8, frame, memory)?;
-        return caller(Registers { rip, rsp: cfa, rbp: frame.rbp, left: Left::Call as u64 });
+        return frame.caller(rip, cfa, frame.rbp);
     }
     // A frame takes at least its return address.
     if cfa <= frame.rsp {
         return Err(WalkEnd::Stuck);
     }
     let rbp_base = match rule.rbp {
-        rbp::SAME => return climb(cfa, frame.rbp, memory),
+        rbp::SAME => return climb(frame, cfa, frame.rbp, memory),
         rbp::AT_CFA => cfa,
         rbp::AT_RBP => frame.rbp,
         rbp::AT_RSP => frame.rsp,
-        _ => return climb(cfa, 0, memory),
+        _ => return climb(frame, cfa, 0, memory),
     };
     let rbp_at = rbp_base.wrapping_add(i64::from(rule.rbp_offset) as u64);
     let rbp = memory.word(rbp_at).ok_or(WalkEnd::Unreadable)?;
-    climb(cfa, rbp, memory)
+    climb(frame, cfa, rbp, memory)
 }
 
 #[inline(always)]
@@ -140,9 +162,14 @@ fn canonical_frame_address(
 
 /// The caller of a frame whose CFA and saved rbp are known.
 #[inline(always)]
-fn climb(cfa: u64, rbp: u64, memory: &mut impl Memory) -> Result<Registers, WalkEnd> {
+fn climb(
+    frame: &Registers,
+    cfa: u64,
+    rbp: u64,
+    memory: &mut impl Memory,
+) -> Result<Registers, WalkEnd> {
     let rip = memory.word(cfa.wrapping_sub(8)).ok_or(WalkEnd::Unreadable)?;
-    caller(Registers { rip, rsp: cfa, rbp, left: Left::Call as u64 })
+    frame.caller(rip, cfa, rbp)
 }
 
 /// A frame pointer of zero marks the root, unless the frame itself may use the register otherwise.
@@ -151,7 +178,7 @@ fn step_by_frame_pointer(
     frame: &Registers,
     memory: &mut impl Memory,
 ) -> Result<Registers, WalkEnd> {
-    if frame.rbp == 0 && frame.left == Left::Call as u64 {
+    if frame.rbp == 0 && !frame.is_exact() {
         return Err(WalkEnd::Root);
     }
     let leap = frame.rbp.wrapping_sub(frame.rsp);
@@ -159,7 +186,7 @@ fn step_by_frame_pointer(
         return Err(WalkEnd::FramePointerLost);
     }
     let rbp = memory.word(frame.rbp).ok_or(WalkEnd::FramePointerLost)?;
-    climb(frame.rbp.wrapping_add(16), rbp, memory)
+    climb(frame, frame.rbp.wrapping_add(16), rbp, memory)
 }
 
 /// The frame below the one that a signal interrupted; its stack may lie anywhere.
@@ -167,13 +194,10 @@ fn step_by_frame_pointer(
 fn step_over_signal(frame: &Registers, memory: &mut impl Memory) -> Result<Registers, WalkEnd> {
     let mut saved = |at: u64| memory.word(frame.rsp.wrapping_add(at)).ok_or(WalkEnd::Unreadable);
     let (rbp, rsp, rip) = (saved(SIGNAL_RBP)?, saved(SIGNAL_RSP)?, saved(SIGNAL_RIP)?);
-    caller(Registers { rip, rsp, rbp, left: Left::Signal as u64 })
-}
-
-/// A return address of zero is what thread entries push to mark the root.
-#[inline(always)]
-fn caller(frame: Registers) -> Result<Registers, WalkEnd> {
-    if frame.rip == 0 { Err(WalkEnd::Root) } else { Ok(frame) }
+    if rip == 0 {
+        return Err(WalkEnd::Root);
+    }
+    Ok(Registers { rip, rsp, rbp, left: left::SIGNAL })
 }
 
 /// A register of the frame, as far as it is known.
@@ -182,10 +206,13 @@ fn register(number: u8, frame: &Registers, memory: &mut impl Memory) -> Result<u
     match number {
         DWARF_RSP => Ok(frame.rsp),
         DWARF_RBP => Ok(frame.rbp),
-        _ if frame.left == Left::Sample as u64 => {
-            memory.register(number).ok_or(WalkEnd::UnsupportedRule)
+        _ if frame.left & left::KNOWN == 0 => Err(WalkEnd::UnsupportedRule),
+        _ => {
+            let value = memory.register(number).ok_or(WalkEnd::UnsupportedRule)?;
+            // A callee that did use the register left some other number there.
+            let is_near = value.wrapping_sub(frame.rsp) <= ODD_FRAME_BYTES_MAX;
+            if is_near || frame.is_exact() { Ok(value) } else { Err(WalkEnd::UnsupportedRule) }
         }
-        _ => Err(WalkEnd::UnsupportedRule),
     }
 }
 
@@ -237,11 +264,11 @@ mod tests {
     }
 
     fn sampled(rip: u64, rsp: u64, rbp: u64) -> Registers {
-        Registers { rip, rsp, rbp, left: Left::Sample as u64 }
+        Registers { rip, rsp, rbp, left: left::SAMPLE }
     }
 
     fn called(rip: u64, rsp: u64, rbp: u64) -> Registers {
-        Registers { rip, rsp, rbp, left: Left::Call as u64 }
+        Registers { rip, rsp, rbp, left: left::KNOWN }
     }
 
     fn by_rsp(cfa_offset: i32) -> Rule {
@@ -287,11 +314,17 @@ mod tests {
     }
 
     #[test]
-    fn other_registers_are_known_of_the_innermost_frame_only() {
+    fn other_registers_are_believed_until_a_signal_or_nonsense() {
         let rule = Rule { cfa: cfa::REGISTER | 10, cfa_offset: 8, ..Rule::NONE };
-        let mut words = memory(&[(0x300, 77)]);
+        let mut words = memory(&[(0x300, 77), (0x80_0000, 77)]);
         words.registers.insert(10, 0x300);
         assert_eq!(step(rule, &sampled(1, 0x100, 0), &mut words), Ok(called(77, 0x308, 0)));
+        assert_eq!(step(rule, &called(1, 0x100, 0), &mut words), Ok(called(77, 0x308, 0)));
+        for left in [left::SIGNAL, 0] {
+            let frame = Registers { left, ..called(1, 0x100, 0) };
+            assert_eq!(step(rule, &frame, &mut words), Err(WalkEnd::UnsupportedRule));
+        }
+        words.registers.insert(10, 0x80_0000);
         assert_eq!(step(rule, &called(1, 0x100, 0), &mut words), Err(WalkEnd::UnsupportedRule));
     }
 
@@ -312,7 +345,7 @@ mod tests {
     fn a_signal_frame_leads_to_the_exact_place_on_whatever_stack() {
         let words = [(0x100 + 120, 0x20), (0x100 + 160, 0x10), (0x100 + 168, 77)];
         let caller = step(Rule::SIGNAL, &called(1, 0x100, 9), &mut memory(&words));
-        let expected = Registers { rip: 77, rsp: 0x10, rbp: 0x20, left: Left::Signal as u64 };
+        let expected = Registers { rip: 77, rsp: 0x10, rbp: 0x20, left: left::SIGNAL };
         assert_eq!(caller, Ok(expected));
         assert_eq!((expected.rule_address(), called(77, 0, 0).rule_address()), (77, 76));
         assert_eq!((expected.recorded_address(), called(77, 0, 0).recorded_address()), (78, 77));
@@ -357,7 +390,7 @@ mod tests {
         #[test]
         fn any_rule_on_any_registers_ends_or_climbs(
             bytes in any::<[u8; 8]>(), rip in any::<u64>(), rsp in any::<u64>(), rbp in any::<u64>(),
-            left in 0u64..3, word in any::<u64>()
+            left in 0u64..4, word in any::<u64>()
         ) {
             let [cfa, rbp_rule, low, high, rest @ ..] = bytes;
             let rule = Rule {

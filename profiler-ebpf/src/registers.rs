@@ -7,7 +7,7 @@ use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{bpf_perf_event_data, pt_regs};
 use aya_ebpf::helpers::{bpf_get_current_task_btf, bpf_probe_read_kernel_buf, bpf_task_pt_regs};
 use aya_ebpf::programs::PerfEventContext;
-use profiler_common::unwind::{Left, Registers};
+use profiler_common::unwind::{Registers, left};
 
 use crate::maps::setting;
 use crate::task;
@@ -75,7 +75,7 @@ impl UserRegisters {
     #[inline(always)]
     pub fn frame(&self) -> Registers {
         let [rip, rsp, rbp] = [RIP, RSP, RBP].map(|at| self.words[at]);
-        Registers { rip, rsp, rbp, left: Left::Sample as u64 }
+        Registers { rip, rsp, rbp, left: left::SAMPLE }
     }
 
     /// A register by its DWARF number, rsp excepted.
