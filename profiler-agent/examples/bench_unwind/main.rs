@@ -23,9 +23,6 @@ use workload::{COLD, HOT, Spread, WIDE, Workload};
 /// Frames of the user stacks.
 const DEPTHS: [u32; 3] = [20, 60, 200];
 
-/// Samples a second on each CPU.
-const FREQUENCY_HZ: u32 = 99;
-
 /// The default of `run`.
 const FREQUENCY_CONTINUOUS_HZ: u32 = 19;
 
@@ -58,6 +55,9 @@ struct Arguments {
     /// Seconds of each measurement, after some for the start.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(2..=600))]
     seconds: u64,
+    /// Samples a second on each CPU. The more, the more of what a walk reads is still in the CPU's caches.
+    #[arg(long, default_value_t = 99)]
+    frequency: u32,
 }
 
 /// What is measured with, and where files go.
@@ -88,7 +88,7 @@ impl Bench {
     /// Time of a sample by depth and spread; then the CPU time of the captures.
     #[expect(clippy::print_stdout, reason = "the table is what this program is for")]
     fn per_sample(&self) -> Result<()> {
-        println!("Time of one sample at {FREQUENCY_HZ} Hz, in nanoseconds\n");
+        println!("Time of one sample at {} Hz, in nanoseconds\n", self.arguments.frequency);
         println!(
             "{:<12}{:>7}{:>11}{:>9}{:>8}{:>13}{:>9}{:>8}{:>7}",
             "places",
@@ -118,7 +118,7 @@ impl Bench {
             println!("{:<12}{fixed:.0} ns a sample and {slope:.1} ns a frame", spread.name);
         }
         println!("lightswitch 0.5.0: {LIGHTSWITCH_NS:.0} ns a sample (recorded, not run again)");
-        print_captures(&captures, self.arguments.seconds);
+        print_captures(&captures, &self.arguments);
         Ok(())
     }
 
@@ -134,7 +134,7 @@ impl Bench {
             "{:>4}{:>12}{:>11}{:>12}{:>9}",
             "Hz", "process s", "kernel s", "% of CPUs", "RSS MB"
         );
-        for frequency in [FREQUENCY_HZ, FREQUENCY_CONTINUOUS_HZ] {
+        for frequency in [self.arguments.frequency, FREQUENCY_CONTINUOUS_HZ] {
             let run = self.run_without_collector(frequency)?;
             let Cost { process, programs, .. } = run.steady;
             println!(
@@ -153,7 +153,12 @@ impl Bench {
         let total = SETTLE.as_secs() + self.arguments.seconds;
         let mut command = Command::new(&self.arguments.agent);
         command.args(["--log", "error", "capture", "--all", "--output", "json"]);
-        command.args(["--frequency", &FREQUENCY_HZ.to_string(), "--seconds", &total.to_string()]);
+        command.args([
+            "--frequency",
+            &self.arguments.frequency.to_string(),
+            "--seconds",
+            &total.to_string(),
+        ]);
         command.arg("--out").arg(&file);
         self.measure(&mut command, &file)
     }
@@ -164,7 +169,7 @@ impl Bench {
         let milliseconds = (SETTLE.as_secs() + self.arguments.seconds) * 1000;
         let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-c", BEE_SHELL]).arg(probee);
-        command.args(["--dwarf", "true", "--frequency", &FREQUENCY_HZ.to_string()]);
+        command.args(["--dwarf", "true", "--frequency", &self.arguments.frequency.to_string()]);
         command.args(["--time", &milliseconds.to_string(), "--output"]).arg(&file);
         command.stderr(std::process::Stdio::null());
         self.measure(&mut command, &file).map(Some).context("profile-bee failed")
@@ -208,9 +213,10 @@ fn print_sample(spread: Spread, ours: &Measured, theirs: Option<&Measured>) {
 
 /// CPU time and memory of the captures of 60 frames, from start to end, and in their steady part.
 #[expect(clippy::print_stdout, reason = "the table is what this program is for")]
-fn print_captures(captures: &[(Spread, Measured, Option<Measured>)], seconds: u64) {
+fn print_captures(captures: &[(Spread, Measured, Option<Measured>)], arguments: &Arguments) {
+    let Arguments { seconds, frequency, .. } = *arguments;
     let total = SETTLE.as_secs() + seconds;
-    println!("\nCPU time at {FREQUENCY_HZ} Hz, start and naming included, in seconds per 10 s\n");
+    println!("\nCPU time at {frequency} Hz, start and naming included, in seconds per 10 s\n");
     println!(
         "{:<8}{:<14}{:>7}{:>9}{:>8}{:>7}{:>15}{:>9}",
         "places", "", "frames", "process", "kernel", "sum", "steady process", "RSS MB"

@@ -20,6 +20,9 @@ pub(crate) struct Args {
     /// Seconds of each of the 18 measurements, after three for the start
     #[arg(long, default_value_t = 10)]
     seconds: u64,
+    /// Samples a second on each CPU
+    #[arg(long, default_value_t = 99)]
+    frequency: u32,
     /// Leaves the comparison with profile-bee out
     #[arg(long)]
     alone: bool,
@@ -39,6 +42,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut measurement = Command::new(release.join("examples/bench_unwind"));
     measurement.arg("--agent").arg(release.join("flamewatch-agent"));
     measurement.args(["--seconds", &args.seconds.to_string()]);
+    measurement.args(["--frequency", &args.frequency.to_string()]);
     if !args.alone {
         match peer() {
             Ok(program) => {
