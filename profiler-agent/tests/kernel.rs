@@ -76,10 +76,10 @@ fn only_targets_and_their_children_are_sampled_and_traced() {
     let child_id = child.id();
     child.wait_with_output().unwrap();
     spin_until_sampled(&mut drain, &mut kernel);
-    let sampled = drain.take_window().samples;
-    assert!(sampled.iter().all(|sample| sample.process.tgid == std::process::id()));
-    let traced = reader.take_window(&|_| true);
     let ours = [std::process::id(), child_id];
+    let sampled = drain.take_window().samples;
+    assert!(sampled.iter().all(|sample| ours.contains(&sample.process.tgid)));
+    let traced = reader.take_window(&|_| true);
     assert!(traced.iter().all(|window| ours.contains(&window.process.tgid)));
     assert!(traced.iter().any(|window| window.process.tgid == child_id), "children follow");
 }
