@@ -26,7 +26,7 @@ use crate::args::RunArguments;
 use crate::clock::{unix_ns, window_times};
 use crate::fold::{Folder, Window};
 use crate::host;
-use crate::kernel::LoadOptions;
+use crate::kernel::{LoadOptions, give_memory_back};
 use crate::metrics::Metrics;
 use crate::process::TableOptions;
 use crate::sampler::{LocatedWindow, Sampler};
@@ -314,6 +314,9 @@ impl Naming {
             self.metrics.window_work.observe(began.elapsed().as_secs_f64());
             let services = window.services.len();
             tracing::debug!(taken, services, named, unnamed, "a window is in the spool");
+            drop(window);
+            // Debug information of large programs is read into memory for a moment.
+            give_memory_back();
         }
     }
 }
