@@ -9,6 +9,7 @@ use super::bytes::Cursor;
 use super::cfi::Remembered;
 use super::eh_frame::{Format, Section};
 use super::elf::{Headers, Source};
+use super::entry;
 use super::go;
 use super::plt::{self, Stretch};
 use super::pointer::{self, Encoding};
@@ -232,6 +233,7 @@ fn stretches<S: Source + ?Sized>(
     spans: &mut Vec<Span>,
 ) -> Result<Vec<Stretch>, BuildError> {
     let mut stretches = plt::linkage_tables(source, headers)?;
+    stretches.extend(entry::main(source, headers)?);
     let tables = stretches.len();
     if is_go || !headers.needs_libraries(source)? {
         stretches.extend(plt::trampolines(source, segments)?);

@@ -16,6 +16,7 @@ mod cfi;
 mod eh_frame;
 mod go;
 mod plt;
+mod entry;
 mod writer;
 pub mod compact;
 mod table;

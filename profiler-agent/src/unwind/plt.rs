@@ -89,7 +89,7 @@ fn linkage_table(head: &[u8], start: u64, end: u64) -> Vec<Stretch> {
 }
 
 /// CFA = rsp + `offset`.
-fn above(offset: i32) -> Rule {
+pub(super) fn above(offset: i32) -> Rule {
     Rule { cfa: cfa::REGISTER | DWARF_RSP, rbp: rbp::SAME, rbp_offset: 0, cfa_offset: offset }
 }
 
