@@ -369,3 +369,7 @@ fn block<'b>(at: &mut Cursor<'b>) -> Option<&'b [u8]> {
     let length = at.unsigned()?;
     at.take(length)
 }
+
+#[cfg(test)]
+#[path = "cfi_tests.rs"]
+mod tests;

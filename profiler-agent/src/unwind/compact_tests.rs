@@ -4,8 +4,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use gimli::{
-    BaseAddresses, CfaRule, CieOrFde, EhFrame, LittleEndian, Register, RegisterRule, UnwindContext,
-    UnwindExpression, UnwindSection, UnwindTableRow,
+    BaseAddresses, CfaRule, CieOrFde, EhFrame, FrameDescriptionEntry, LittleEndian, Register,
+    RegisterRule, UnwindContext, UnwindExpression, UnwindSection, UnwindTableRow,
 };
 use profiler_common::abi::row::{PAGE_BYTES, PAGE_SHIFT, Rule, cfa, rbp, row_offset, row_rule};
 use proptest::prelude::*;
@@ -104,11 +104,12 @@ fn assert_same_rows(path: &Path, every: usize) -> usize {
         }
     }
     functions.retain(|function| function.initial_address() != 0 && function.len() > 0);
-    functions.sort_by_key(|function| function.initial_address());
+    functions.sort_by_key(FrameDescriptionEntry::initial_address);
     functions.dedup_by_key(|function| function.initial_address());
     let mut compared = 0;
     for (index, function) in functions.iter().enumerate().step_by(every) {
-        let next = functions.get(index + 1).map_or(u64::MAX, |next| next.initial_address());
+        let next =
+            functions.get(index + 1).map_or(u64::MAX, FrameDescriptionEntry::initial_address);
         let end = next.min(function.initial_address() + function.len());
         let mut rows = function.rows(&frames, &bases, &mut context).unwrap();
         while let Some(row) = rows.next_row().unwrap() {

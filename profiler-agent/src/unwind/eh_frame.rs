@@ -126,7 +126,7 @@ impl<'b> Section<'b> {
             } else {
                 (u64::from(body.u32()?), u64::from(u32::MAX))
             };
-            (id != own).then_some(u32::try_from(id).ok()?)
+            if id == own { None } else { Some(u32::try_from(id).ok()?) }
         } else {
             match body.u32()? {
                 0 => None,
@@ -229,4 +229,105 @@ fn encoding_of(letters: &[u8], mut data: Cursor<'_>) -> Option<Encoding> {
         }
     }
     Some(encoding)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Puts the length before an entry.
+    fn entry(body: &[&[u8]]) -> Vec<u8> {
+        let body = body.concat();
+        [&(body.len() as u32).to_le_bytes()[..], &body].concat()
+    }
+
+    /// The same with a length of eight bytes.
+    fn long_entry(body: &[&[u8]]) -> Vec<u8> {
+        let body = body.concat();
+        [&[0xff; 4], &(body.len() as u64).to_le_bytes()[..], &body].concat()
+    }
+
+    fn functions(format: Format, bytes: &[u8]) -> Vec<(u64, u64, Vec<u8>)> {
+        let mut found = Vec::new();
+        Section::new(format, 0x1000, bytes).functions(|_, function| {
+            found.push((function.start, function.end, function.instructions.to_vec()));
+            true
+        });
+        found
+    }
+
+    /// Behind its identity: version 1, augmentation, alignments, return address, data, instructions.
+    fn common(augmentation: &[u8], data: &[u8]) -> Vec<u8> {
+        entry(&[&[0; 4], &[1], augmentation, &[0, 1, 0x78, 16], data, &[0x0c, 7, 8]])
+    }
+
+    /// A function of 8 bytes right behind a common entry, relative to where it is written.
+    fn near(common: &[u8], augmentation_data: &[u8]) -> Vec<u8> {
+        let back = (common.len() as u32 + 4).to_le_bytes();
+        entry(&[&back, &0x100_u32.to_le_bytes(), &8_u32.to_le_bytes(), augmentation_data, &[0x41]])
+    }
+
+    #[test]
+    fn each_augmentation_is_understood_or_its_functions_are_left_out() {
+        let read = |augmentation: &[u8], data: &[u8]| {
+            let common = common(augmentation, data);
+            let function = near(&common, &[0]);
+            let at = 0x1000 + common.len() as u64 + 8 + 0x100;
+            let found = functions(Format::EhFrame, &[common, function].concat());
+            match &found[..] {
+                [] => false,
+                [one] => {
+                    assert_eq!(*one, (at, at + 8, vec![0x41]));
+                    true
+                }
+                _ => panic!("{found:x?}"),
+            }
+        };
+        assert!(read(b"zR", &[1, 0x1b]));
+        assert!(read(b"zRS", &[1, 0x1b]));
+        assert!(read(b"zPLR", &[7, 0x9b, 1, 2, 3, 4, 0x1b, 0x1b]));
+        assert!(read(b"zPR", &[10, 0x00, 1, 2, 3, 4, 5, 6, 7, 8, 0x1b]));
+        assert!(!read(b"zX", &[1, 0x1b]));
+        assert!(!read(b"zR", &[1, 0xff]));
+        assert!(!read(b"zR", &[0x7f, 0x1b]));
+        assert!(!read(b"R", &[]));
+    }
+
+    #[test]
+    fn debug_frame_has_other_identities_and_whole_addresses() {
+        let start = 0x40_1000_u64.to_le_bytes();
+        let length = 0x20_u64.to_le_bytes();
+        let own = u32::MAX.to_le_bytes();
+        let short = entry(&[&own, &[3], b"\0", &[1, 0x78, 16], &[0x0c, 7, 8]]);
+        let function = entry(&[&[0; 4], &start, &length, &[0x42]]);
+        // Version 4 says how long addresses are.
+        let next = (short.len() + function.len()) as u64;
+        let long = long_entry(&[&[0xff; 8], &[4], b"\0", &[8, 0], &[1, 0x78, 16], &[0x0c, 7, 8]]);
+        let long_function = long_entry(&[&next.to_le_bytes(), &start, &length, &[0x43]]);
+        let bytes = [short, function, long, long_function].concat();
+        let found = functions(Format::DebugFrame, &bytes);
+        let place = (0x40_1000, 0x40_1020);
+        assert_eq!(found, [(place.0, place.1, vec![0x42]), (place.0, place.1, vec![0x43])]);
+    }
+
+    #[test]
+    fn a_length_of_zero_ends_only_what_has_no_other_end() {
+        let common = common(b"zR", &[1, 0x1b]);
+        let function = near(&common, &[0]);
+        let bytes = [&common[..], &function, &[0; 4], &common, &function].concat();
+        assert_eq!(functions(Format::EhFrame, &bytes).len(), 2);
+        assert_eq!(functions(Format::EhFrameUntilZero, &bytes).len(), 1);
+    }
+
+    #[test]
+    fn an_entry_that_refers_to_no_common_entry_is_left_out() {
+        let common = common(b"zR", &[1, 0x1b]);
+        let function = near(&common, &[0]);
+        let to_itself = near(&[], &[0]);
+        let before_all = near(&[0; 4000], &[0]);
+        let bytes = [&common[..], &to_itself, &before_all].concat();
+        assert_eq!(functions(Format::EhFrame, &bytes), []);
+        let cut_off = [&common[..], &function[..function.len() - 1]].concat();
+        assert_eq!(functions(Format::EhFrame, &cut_off), []);
+    }
 }

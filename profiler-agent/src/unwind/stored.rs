@@ -16,7 +16,7 @@ use super::writer::{ROWS_MAX, fixed_rules};
 const MAGIC: [u8; 8] = *b"FWunwind";
 
 /// Changes whenever the same executable would give another table, or the same table other bytes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Most segments of code; linkers make one or two.
 const SEGMENTS_MAX: usize = 256;

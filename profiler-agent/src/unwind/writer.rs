@@ -29,6 +29,9 @@ pub(super) struct Writer {
     is_full: bool,
 }
 
+/// Pages, rows and rules of a table.
+pub(super) type Lists = (Vec<u32>, Vec<u32>, Vec<Rule>);
+
 /// Everything a table has too many of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Full;
@@ -78,7 +81,7 @@ impl Writer {
     }
 
     /// Ends the table: gives pages, rows and rules.
-    pub(super) fn finish(mut self) -> Result<(Vec<u32>, Vec<u32>, Vec<Rule>), Full> {
+    pub(super) fn finish(mut self) -> Result<Lists, Full> {
         self.current = RULE_NONE;
         if let Some(last) = self.page_count.checked_sub(1) {
             self.open(last, false);
