@@ -57,8 +57,9 @@ const LAST_WORD_DEADLINE: Duration = Duration::from_secs(3);
 #[must_use]
 pub fn name(window: LocatedWindow, symbolizer: &mut Symbolizer) -> Window {
     let mut folder = Folder::new(window.period_ns);
-    for (identity, sample) in &window.stacks {
-        folder.add_stack(identity, &symbolizer.name(sample), sample.walk_end, sample.count);
+    // Each stack goes as soon as it is folded: those of compilers are deep.
+    for (identity, sample) in window.stacks {
+        folder.add_stack(&identity, &symbolizer.name(&sample), sample.walk_end, sample.count);
     }
     symbolizer.close_window();
     for (identity, syscall) in window.syscalls {

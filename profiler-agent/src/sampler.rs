@@ -120,8 +120,8 @@ impl Sampler {
         };
         let table = &self.table;
         let stacks = samples
-            .iter()
-            .map(|sample| (identity_of(table, sample.process), locate(sample, table)))
+            .into_iter()
+            .map(|sample| (identity_of(table, sample.process), locate(&sample, table)))
             .collect();
         let syscalls = syscalls
             .into_iter()

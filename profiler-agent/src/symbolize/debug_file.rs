@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, ResolveFlags};
 
+use super::Options;
 use super::layout::{DebugLink, Layout};
 use crate::process::{Executable, open_regular};
 
@@ -32,36 +33,30 @@ pub(super) struct DebugFile {
 
 impl DebugFile {
     /// Finds the debug information of an executable on this host.
-    ///
-    /// Of more than `debug_bytes_max` bytes of debug information only the symbols may be read.
-    pub(super) fn find(
-        executable: &Executable,
-        layout: &Layout,
-        debug_bytes_max: u64,
-    ) -> Option<Self> {
-        by_build_id(&executable.build_id, debug_bytes_max)
-            .or_else(|| by_link(executable, layout.debug_link.as_ref()?, debug_bytes_max))
+    pub(super) fn find(executable: &Executable, layout: &Layout, options: Options) -> Option<Self> {
+        by_build_id(&executable.build_id, options)
+            .or_else(|| by_link(executable, layout.debug_link.as_ref()?, options))
     }
 }
 
-fn by_build_id(build_id: &str, debug_bytes_max: u64) -> Option<DebugFile> {
+fn by_build_id(build_id: &str, options: Options) -> Option<DebugFile> {
     let (folder, rest) = build_id.split_at_checked(2).filter(|(_, rest)| !rest.is_empty())?;
     let folder = Path::new(DEBUG_FOLDER).join(".build-id").join(folder);
     let file = open(&folder.join(format!("{rest}.debug")))?;
-    let mut layout = Layout::read(&file, debug_bytes_max);
+    let mut layout = Layout::read(&file, options);
     // Only an administrator can put it there, so its own links may be followed.
     layout.elsewhere = false;
     // One of another build would give wrong names.
     (file.build_id == build_id).then_some(DebugFile { file, layout })
 }
 
-fn by_link(executable: &Executable, link: &DebugLink, debug_bytes_max: u64) -> Option<DebugFile> {
+fn by_link(executable: &Executable, link: &DebugLink, options: Options) -> Option<DebugFile> {
     let name = OsStr::from_bytes(&link.name);
     let own = std::fs::read_link(executable.path()).ok()?;
     let folder = own.parent()?;
     candidates(folder, name).into_iter().find_map(|path| {
         let file = open(&path)?;
-        let layout = Layout::read(&file, debug_bytes_max);
+        let layout = Layout::read(&file, options);
         (layout.symbols && checksum(&file) == Some(link.checksum))
             .then_some(DebugFile { file, layout })
     })

@@ -12,6 +12,7 @@ use object::elf::{
 use object::read::elf::{CompressionHeader, FileHeader, ProgramHeader, SectionHeader};
 use object::{Endianness, FileKind, elf};
 
+use super::Options;
 use super::symbols::{Part, SymbolTable};
 use crate::process::Executable;
 
@@ -67,13 +68,13 @@ pub(super) struct Segment {
 }
 
 impl Layout {
-    /// Reads the layout of a file; everything is forbidden for one that makes no sense, and debug information of more
-    /// than `debug_bytes_max` bytes.
-    pub(super) fn read(executable: &Executable, debug_bytes_max: u64) -> Self {
+    /// Reads the layout of a file; everything is forbidden for one that makes no sense, and the debug information that
+    /// the options rule out.
+    pub(super) fn read(executable: &Executable, options: Options) -> Self {
         if executable.id.size > FILE_BYTES_MAX {
             return Self::default();
         }
-        read_layout(executable, debug_bytes_max).unwrap_or_default()
+        read_layout(executable, options).unwrap_or_default()
     }
 
     /// Whether there is debug information that may be read.
@@ -91,7 +92,7 @@ impl Layout {
     }
 }
 
-fn read_layout(executable: &Executable, debug_bytes_max: u64) -> Option<Layout> {
+fn read_layout(executable: &Executable, options: Options) -> Option<Layout> {
     let head = executable.read(0, HEAD_BYTES_MAX).ok()?;
     if !matches!(FileKind::parse(&*head), Ok(FileKind::Elf64)) {
         return None;
@@ -112,7 +113,7 @@ fn read_layout(executable: &Executable, debug_bytes_max: u64) -> Option<Layout> 
             .collect(),
         ..Layout::default()
     };
-    judge_sections(executable, header, debug_bytes_max, &mut layout)?;
+    judge_sections(executable, header, options, &mut layout)?;
     Some(layout)
 }
 
@@ -120,7 +121,7 @@ fn read_layout(executable: &Executable, debug_bytes_max: u64) -> Option<Layout> 
 fn judge_sections(
     executable: &Executable,
     header: &FileHeader64<Endianness>,
-    debug_bytes_max: u64,
+    options: Options,
     layout: &mut Layout,
 ) -> Option<()> {
     let endian = header.endian().ok()?;
@@ -140,7 +141,7 @@ fn judge_sections(
         _ => Vec::new(),
     };
     layout.table = SymbolTable::find(sections, endian);
-    let mut room = debug_bytes_max;
+    let mut room = options.debug_bytes_max;
     for section in sections.iter().filter(|section| section.sh_type(endian) != SHT_NOBITS) {
         let name = section_name(&names, section.sh_name(endian));
         let packed = section.sh_flags(endian).contains(SHF_COMPRESSED);
@@ -159,6 +160,7 @@ fn judge_sections(
                 let (offset, bytes) = (section.sh_offset(endian), section.sh_size(endian));
                 layout.table.packed = Some(Part { offset, bytes });
             }
+            _ if packed && !options.packed_debug => layout.debug = false,
             _ if packed && unpacked(executable, section, endian, &mut room).is_none() => {
                 layout.debug = false;
             }

@@ -51,15 +51,20 @@ pub struct Options {
     pub inlined: bool,
     /// Most bytes of debug information of one file. Of more than that only the symbols are read.
     pub debug_bytes_max: u64,
+    /// Whether to unpack debug information that is packed, in memory, each time it is needed again.
+    pub packed_debug: bool,
 }
 
 impl Options {
     /// For an agent that stays. Lines would split functions into more frames than a comparison of releases wants, and
     /// debug information takes about its own size in memory while a window is named.
-    pub const RESIDENT: Self = Self { lines: false, inlined: true, debug_bytes_max: 24 << 20 };
+    /// Unpacking that of the C library, which distributions pack, took half of the agent's time.
+    pub const RESIDENT: Self =
+        Self { lines: false, inlined: true, debug_bytes_max: 24 << 20, packed_debug: false };
 
     /// For one capture, which may take more.
-    pub const CAPTURE: Self = Self { lines: true, inlined: true, debug_bytes_max: 512 << 20 };
+    pub const CAPTURE: Self =
+        Self { lines: true, inlined: true, debug_bytes_max: 512 << 20, packed_debug: true };
 }
 
 /// Names frames, each unique address once.

@@ -93,8 +93,8 @@ impl NativeNames {
         if self.files.len() >= FILES_MAX {
             self.forget_oldest();
         }
-        let layout = Layout::read(executable, self.options.debug_bytes_max);
-        let debug_file = DebugFile::find(executable, &layout, self.options.debug_bytes_max);
+        let layout = Layout::read(executable, self.options);
+        let debug_file = DebugFile::find(executable, &layout, self.options);
         let debug_symbols = debug_file
             .as_ref()
             .map(|debug_file| Symbols::read(&debug_file.file, &debug_file.layout.table));

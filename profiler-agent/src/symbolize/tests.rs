@@ -189,8 +189,9 @@ fn packed_debug_information_is_read_and_a_bomb_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let program = compile(folder.path(), &["-gz=zlib"]);
     let packed = Executable::new(std::fs::File::open(&program).unwrap(), "program").unwrap();
-    let layout = layout::Layout::read(&packed, NAMES.debug_bytes_max);
+    let layout = layout::Layout::read(&packed, NAMES);
     assert!(layout.debug && layout.symbols);
+    assert!(!layout::Layout::read(&packed, Options::RESIDENT).debug);
     // A gigabyte of zeros in a megabyte, put in place of the debug information.
     let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
     let zeros = vec![0; 1 << 20];
@@ -209,7 +210,7 @@ fn packed_debug_information_is_read_and_a_bomb_is_not() {
     mark_compressed(&mut bytes, bytes_at_end(&bomb));
     std::fs::write(&program, bytes).unwrap();
     let bomb = Executable::new(std::fs::File::open(&program).unwrap(), "program").unwrap();
-    let layout = layout::Layout::read(&bomb, NAMES.debug_bytes_max);
+    let layout = layout::Layout::read(&bomb, NAMES);
     assert!(!layout.debug && layout.symbols, "{layout:?}");
 }
 
