@@ -34,6 +34,10 @@ const OTHER_ROOTS: &[&str] = &[
     "runtime.systemstack",
 ];
 
+/// What the functions begin with that throw exceptions: they put the handler in the place of their own return address,
+/// so that for a moment the stack is that of nobody's calls.
+const THROWING: &str = "_Unwind_";
+
 /// Names that mean the same root.
 const ROOT_ALIASES: &[(&str, &str)] = &[("__clone3", "clone3"), ("__clone", "clone3")];
 
@@ -107,11 +111,13 @@ impl Truth {
         }
         let matches: Vec<Match> =
             self.chains.iter().map(|chain| self.follow(&chain.frames, frames)).collect();
-        if !matches.iter().any(|way| *way != Match::Astray) && is_root {
+        let throws = frames.iter().any(|frame| frame.starts_with(THROWING));
+        if matches.iter().all(|way| *way == Match::Astray) && is_root && !throws {
             found.astray.push((frames.join(";"), count));
         }
         let whole = matches.iter().position(|way| *way == Match::Whole);
-        if whole.is_some_and(|chain| self.chains[chain].cards == 0) {
+        // A runtime's own work is not the program's.
+        if !is_root || whole.is_some_and(|chain| self.chains[chain].cards == 0) {
             found.of_unknown_share += count;
             return;
         }
@@ -201,6 +207,13 @@ impl Comparison {
     #[must_use]
     pub fn broken(&self) -> u64 {
         self.broken.values().sum()
+    }
+
+    /// Samples whose walk did not reach a root; the others that are not whole have frames that could not be named.
+    #[must_use]
+    pub fn truncated(&self) -> u64 {
+        let cut = self.broken.iter().filter(|(why, _)| why.starts_with("[truncated"));
+        cut.map(|(_, samples)| samples).sum()
     }
 
     /// Samples that were taken before the process had tables.

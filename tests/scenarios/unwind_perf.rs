@@ -29,7 +29,7 @@ const ALIASES: &[(&str, &str)] = &[("__libc_start_main_impl", "__libc_start_main
 #[test]
 fn functions_have_the_shares_that_perf_gives_them() {
     scenario("unwind_perf", |scenario| {
-        let mixes = [Mix::c("frames")?, Mix::cpp("exceptions")?, Mix::ctypes()?];
+        let mixes = [Mix::c("plain")?, Mix::cpp("exceptions")?, Mix::ctypes()?];
         let playing: Vec<Playing> =
             mixes.iter().map(|mix| mix.start(scenario)).collect::<Result<_>>()?;
         let (ours, perfs) = record(scenario, &pids(&playing))?;

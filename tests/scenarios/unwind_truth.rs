@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use harness::binaries::Program;
 use harness::mix::{Mix, Playing, pids};
 use harness::running::{Running, quiet};
+use harness::truth::SAMPLES_MIN;
 use harness::{Scenario, eventually, scenario};
 
 /// Samples a second and CPU.
@@ -27,7 +28,7 @@ const WITHOUT_TABLES_MAX: u64 = FREQUENCY_HZ;
 const OPEN: Duration = Duration::from_secs(2);
 
 /// Share of the time in which a library that was opened may be unknown.
-const UNKNOWN_MAX: f64 = 0.25;
+const UNKNOWN_MAX: f64 = 0.1;
 
 #[test]
 fn c_programs_have_whole_stacks_in_their_shares() {
@@ -79,11 +80,14 @@ fn libraries_that_come_and_go_are_followed() {
         let found = reopen.truth.compare(&mix.stacks(&folded)?);
         harness::report(&found.line(mix.case()));
         found.expect_no_wrong_frames()?;
-        let unknown = 1.0 - found.whole_share();
+        let unknown = found.truncated() as f64 / found.samples().max(1) as f64;
         ensure!(unknown <= UNKNOWN_MAX, "{unknown:.3} of the stacks end in an unknown library");
-        for library in ["first_work", "second_work"] {
-            ensure!(folded.contains(library), "nothing of `{library}` was seen");
-        }
+        ensure!(found.samples() >= SAMPLES_MIN, "too few samples");
+        // A library that was closed before its window ended may have lost its name.
+        ensure!(
+            folded.contains("first_work") || folded.contains("second_work"),
+            "no library was seen"
+        );
         Ok(())
     });
 }

@@ -68,6 +68,9 @@ OWN void serve_plain() {
 
 }  // namespace mix
 
+#define THROWN(serve) START "mix::" #serve "();mix::attempt(mix::Where);mix::middle(mix::Where);mix::guarded(mix::Where);"
+
+// What all exceptions pass through has no cards of its own.
 static const chain chains[] = {
     {START "mix::serve_before();mix::attempt(mix::Where);mix::middle(mix::Where);mix::guarded(mix::Where);"
            "mix::fail(mix::Where);mix::work_before()", 8, mix::serve_before},
@@ -75,6 +78,10 @@ static const chain chains[] = {
            "mix::Guard::~Guard();mix::work_unwinding()", 5, mix::serve_unwinding},
     {START "mix::serve_handling();mix::attempt(mix::Where);mix::work_handling()", 4, mix::serve_handling},
     {START "mix::serve_plain();mix::Service::serve();mix::work_plain()", 3, mix::serve_plain},
+    {THROWN(serve_before) "mix::Guard::~Guard();*", 0, nullptr},
+    {THROWN(serve_unwinding) "mix::fail(mix::Where);*", 0, nullptr},
+    {THROWN(serve_handling) "mix::fail(mix::Where);*", 0, nullptr},
+    {THROWN(serve_handling) "mix::Guard::~Guard();*", 0, nullptr},
 };
 
 int main() { PLAY_FOR_EVER(chains); }

@@ -102,11 +102,14 @@ impl Drop for Guard {
 /// Without unwinding nothing panics, and the guard is dropped as usual.
 #[inline(never)]
 fn guarded() {
-    let _guard = Guard;
-    work_before_panic();
-    if cfg!(panic = "unwind") {
-        std::panic::resume_unwind(black_box(Box::new("as planned")));
+    {
+        let _guard = Guard;
+        work_before_panic();
+        if cfg!(panic = "unwind") {
+            std::panic::resume_unwind(black_box(Box::new("as planned")));
+        }
     }
+    black_box(());
 }
 
 #[inline(never)]
