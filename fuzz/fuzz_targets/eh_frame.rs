@@ -1,3 +1,5 @@
+//! Any bytes as an ELF file of which a table is made.
+
 #![no_main]
 
 #[path = "../entries.rs"]

@@ -1,3 +1,5 @@
+//! Any bytes as the `.eh_frame` of a small valid ELF file.
+
 #![no_main]
 
 #[path = "../entries.rs"]

@@ -1,3 +1,5 @@
+//! Any bytes as an ELF file whose build id is sought.
+
 #![no_main]
 
 #[path = "../entries.rs"]

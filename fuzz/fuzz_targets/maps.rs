@@ -1,3 +1,5 @@
+//! Any bytes as the mappings of a process.
+
 #![no_main]
 
 #[path = "../entries.rs"]

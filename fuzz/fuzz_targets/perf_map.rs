@@ -1,3 +1,5 @@
+//! Any bytes as the names of code made at run time.
+
 #![no_main]
 
 #[path = "../entries.rs"]

@@ -1,3 +1,5 @@
+//! Any bytes as a table kept on disk.
+
 #![no_main]
 
 #[path = "../entries.rs"]
