@@ -238,10 +238,11 @@ impl Run<'_> {
                     }
                 },
             };
+            let next = self.address.checked_add(step).ok_or(Damaged)?;
             if step > 0 && !emit(self.address, self.state.rule()) {
                 return Ok(());
             }
-            self.address = self.address.checked_add(step).ok_or(Damaged)?;
+            self.address = next;
         }
         Ok(())
     }

@@ -101,8 +101,17 @@ fn what_makes_no_sense_is_unsupported_from_there_on() {
     let backwards = [&[0x44, 0x01][..], &0x1000_u64.to_le_bytes()].concat();
     let nothing_remembered = [0x44, 0x0b];
     let too_deep = [&[0x44][..], &[0x0a; REMEMBERED_MAX + 1]].concat();
+    let past_the_last_address = [&[0x44, 0x1d][..], &[0xff; 8]].concat();
     let half_a_rule = [0x44, 0x0f, 2, 0x30, 0x1f, 0x0e, 8];
-    let cases = [&no_such[..], &cut_off, &backwards, &nothing_remembered, &too_deep, &half_a_rule];
+    let cases = [
+        &no_such[..],
+        &cut_off,
+        &backwards,
+        &nothing_remembered,
+        &too_deep,
+        &past_the_last_address,
+        &half_a_rule,
+    ];
     for instructions in cases {
         let expected = [(0x1000, rule(RSP_8, SAME)), (0x1004, Rule::UNSUPPORTED)];
         assert_eq!(rules_of(&COMMON, instructions), expected, "{instructions:x?}");
