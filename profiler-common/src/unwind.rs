@@ -119,8 +119,10 @@ fn step_by_rule(
         let rip = register(rule.rbp_offset as u8, frame, memory)?;
         return frame.caller(rip, cfa, frame.rbp);
     }
-    // A frame takes at least its return address.
-    if cfa <= frame.rsp {
+    // A frame takes at least its return address. But one whose rbp is the base of all may have been called on another
+    // stack, which lies anywhere.
+    let is_anywhere = rule.cfa == cfa::REGISTER | DWARF_RBP && rule.rbp == rbp::AT_RBP;
+    if cfa <= frame.rsp && !is_anywhere {
         return Err(WalkEnd::Stuck);
     }
     let rbp_base = match rule.rbp {
@@ -349,6 +351,18 @@ mod tests {
         assert_eq!(caller, Ok(expected));
         assert_eq!((expected.rule_address(), called(77, 0, 0).rule_address()), (77, 76));
         assert_eq!((expected.recorded_address(), called(77, 0, 0).recorded_address()), (78, 77));
+    }
+
+    #[test]
+    fn a_frame_that_keeps_its_own_base_may_come_from_a_lower_stack() {
+        let words = &[(0x108, 77), (0x100, 5)];
+        let kept = Rule { cfa: cfa::REGISTER | DWARF_RBP, cfa_offset: 16, ..by_rsp(0) };
+        let anywhere = Rule { rbp: rbp::AT_RBP, ..kept };
+        let caller = step(anywhere, &called(1, 0x9000, 0x100), &mut memory(words));
+        assert_eq!(caller, Ok(called(77, 0x110, 5)));
+        let usual = Rule { rbp: rbp::AT_CFA, rbp_offset: -16, ..kept };
+        let stuck = step(usual, &called(1, 0x9000, 0x100), &mut memory(words));
+        assert_eq!(stuck, Err(WalkEnd::Stuck));
     }
 
     #[test]
