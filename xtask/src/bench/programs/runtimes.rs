@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::{Load, sandbox::Sandbox};
 
-/// Starts CPython.
+/// Starts `python3`.
 pub(super) fn python(sandbox: &Sandbox) -> Result<Load> {
     let script = sandbox.write("load.py", include_str!("load.py"))?;
     let mut command = sandbox.command("/usr/bin/python3")?;

@@ -17,7 +17,7 @@ const PAGE_BYTES: usize = 32 << 10;
 
 const NGINX_CONF: &str = include_str!("nginx.conf");
 
-/// Starts PostgreSQL under pgbench: transactions that write, and queries that sort and join.
+/// Starts `postgres` under pgbench: transactions that write, and queries that sort and join.
 pub(super) fn postgres(sandbox: &Sandbox) -> Result<Load> {
     let programs = postgres_folder()?;
     let (folder, port) = (sandbox.path(), free_port()?.to_string());
@@ -96,7 +96,7 @@ pub(super) fn nginx(sandbox: &Sandbox) -> Result<Load> {
     Ok(Load { measured: server, client: Some(client) })
 }
 
-/// The folder of the newest PostgreSQL: Debian keeps the servers of all versions apart.
+/// The folder of the newest `postgres`: Debian keeps the servers of all versions apart.
 fn postgres_folder() -> Result<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").context("PostgreSQL is not installed")?;
     let newest = versions
