@@ -87,7 +87,9 @@ pub(super) fn boot(name: &str, kernel: &Path, image: &Path, folder: &Path) -> Re
 }
 
 /// An old processor that every kernel knows and that the emulator knows whole; newer ones make some kernels panic.
-const EMULATED: [&str; 4] = ["-accel", "tcg", "-cpu", "Haswell"];
+///
+/// One thread emulates both processors in turn: with a thread each, one may run code that the other has patched already.
+const EMULATED: [&str; 4] = ["-accel", "tcg,thread=single", "-cpu", "Haswell"];
 
 /// Says whether machines can run on the processor itself. Some hosts show the device without the means.
 fn has_kvm() -> bool {
