@@ -161,9 +161,9 @@ fn syscalls(_: &Agent) -> Result<String> {
     ))
 }
 
-/// How often the kernel left out one of our programs, because the same one was interrupted on that CPU.
+/// How often the kernel left out one of our programs, because the same one was running on that CPU already.
 ///
-/// Since Linux 7.0 the programs of tracepoints can be interrupted by other threads. Before 5.12 the kernel does not say.
+/// Before 5.12 the kernel does not say.
 fn missed_runs() -> Result<u64> {
     let mut missed = 0;
     for entry in fs::read_dir("/proc/self/fdinfo").context("failed to list open files")? {
