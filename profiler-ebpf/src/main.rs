@@ -25,27 +25,17 @@ mod count;
 use aya_ebpf::macros::{perf_event, raw_tracepoint};
 use aya_ebpf::programs::{PerfEventContext, RawTracePointContext};
 use aya_log_ebpf::debug;
-use profiler_common::abi::outcome::Outcome;
 
 #[perf_event]
 fn sample(ctx: PerfEventContext) -> u32 {
-    let outcome = sample::take(&ctx);
-    end_sample(&ctx, outcome)
+    count::add(sample::take(&ctx));
+    0
 }
 
 /// Walks a user stack: called by [`sample`], and by itself when the stack is deep.
 #[perf_event]
 fn walk_on(ctx: PerfEventContext) -> u32 {
-    let outcome = sample::resume(&ctx);
-    end_sample(&ctx, outcome)
-}
-
-#[inline(always)]
-fn end_sample(ctx: &PerfEventContext, outcome: Outcome) -> u32 {
-    if matches!(outcome, Outcome::SampleRingFull) {
-        debug!(ctx, "sample lost: the ring is full");
-    }
-    count::add(outcome);
+    count::add(sample::resume(&ctx));
     0
 }
 

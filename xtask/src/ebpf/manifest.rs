@@ -15,9 +15,10 @@ use crate::workspace;
 const FILE: &str = "manifest.toml";
 
 /// Everything that is compiled into the objects.
-const SOURCES: [&str; 5] = [
+const SOURCES: [&str; 6] = [
     "profiler-common/src/abi",
     "profiler-common/src/lib.rs",
+    "profiler-common/src/unwind.rs",
     "profiler-ebpf/Cargo.lock",
     "profiler-ebpf/Cargo.toml",
     "profiler-ebpf/src",
