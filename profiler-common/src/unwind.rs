@@ -85,6 +85,9 @@ const SIGNAL_RIP: u64 = 40 + 8 * 16;
 /// Largest distance that a chain of frame pointers may leap; a larger one is no frame.
 const FRAME_BYTES_MAX: u64 = 1 << 20;
 
+/// Stands for a frame pointer that is lost. It is no address of a word, so nothing is read by it, and it marks no root.
+const RBP_LOST: u64 = 1;
+
 /// Largest frame whose CFA is kept in a register that calls may change: hand-written assembly does so around calls of its
 /// own helpers, which leave the register alone, with frames of at most some pages.
 const ODD_FRAME_BYTES_MAX: u64 = 64 << 10;
@@ -130,7 +133,7 @@ fn step_by_rule(
         rbp::AT_CFA => cfa,
         rbp::AT_RBP => frame.rbp,
         rbp::AT_RSP => frame.rsp,
-        _ => return climb(frame, cfa, 0, memory),
+        _ => return climb(frame, cfa, RBP_LOST, memory),
     };
     let rbp_at = rbp_base.wrapping_add(i64::from(rule.rbp_offset) as u64);
     let rbp = memory.word(rbp_at).ok_or(WalkEnd::Unreadable)?;
@@ -291,7 +294,7 @@ mod tests {
             (rbp::AT_RBP, 16, 6),
             (rbp::AT_RSP, 1, 7),
             (rbp::SAME, 0, 0x200),
-            (rbp::UNDEFINED, 0, 0),
+            (rbp::UNDEFINED, 0, RBP_LOST),
         ] {
             let rule = Rule { rbp: place, rbp_offset: offset, ..by_rsp(32) };
             let caller = step(rule, &sampled(1, 0x100, 0x200), &mut memory(&words));
@@ -385,6 +388,7 @@ mod tests {
         assert_eq!(end(called(1, 0x100, 0)), WalkEnd::Root);
         assert_eq!(end(sampled(1, 0x100, 0)), WalkEnd::FramePointerLost, "a leaf may use rbp");
         assert_eq!(end(called(1, 0x210, 0x200)), WalkEnd::FramePointerLost, "down the stack");
+        assert_eq!(end(called(1, 0, RBP_LOST)), WalkEnd::FramePointerLost, "lost by a rule");
         assert_eq!(end(called(1, 0x100, 0x204)), WalkEnd::FramePointerLost, "not aligned");
         assert_eq!(end(called(1, 0x100, 0x400)), WalkEnd::FramePointerLost, "not readable");
     }
