@@ -98,11 +98,7 @@ const ODD_FRAME_BYTES_MAX: u64 = 64 << 10;
 ///
 /// How the walk ends: at its root, or why no caller can be told.
 #[inline(always)]
-pub fn step(
-    rule: Rule,
-    frame: &Registers,
-    memory: &mut impl Memory,
-) -> Result<Registers, WalkEnd> {
+pub fn step(rule: Rule, frame: &Registers, memory: &mut impl Memory) -> Result<Registers, WalkEnd> {
     match rule.cfa {
         cfa::NONE => step_by_frame_pointer(frame, memory),
         cfa::ROOT => Err(WalkEnd::Root),
