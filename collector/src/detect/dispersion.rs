@@ -1,6 +1,6 @@
 //! Learns how noisy an item is from itself and from all others: empirical Bayes.
 
-use super::count_test::{Item, Noise};
+use super::count_test::{Noise, Sample};
 use super::special::{digamma, trigamma, trigamma_inverse};
 
 /// Most degrees of freedom that the other items may lend. Above it rare noisy items pass as quiet ones: simulated
@@ -24,48 +24,93 @@ const BINS_MAX: usize = 25;
 /// Share of the largest dispersions of a bin that is clipped before its mean is taken.
 const CLIPPED_SHARE: f64 = 0.02;
 
-/// Noise of each item, by Smyth (2004): dispersions scatter around a trend in the mean count as a scaled F; the scatter
-/// says how much each may borrow from the trend.
-///
-/// `φ~ = max(1, (d0 s0 trend + d φ)/(d0 + d))` with `d0 + d` degrees of freedom.
-pub(super) fn moderate(items: &[Item], factor_log_variance: f64) -> Vec<Noise> {
-    let pearson: Vec<f64> = items.iter().map(Item::pearson).collect();
-    let trend = trend(items, &pearson);
-    let (prior_degrees, scale) = prior(items, &pearson, &trend);
-    items
-        .iter()
-        .zip(pearson.iter().zip(&trend))
-        .map(|(item, (phi, trend))| {
-            let degrees = item.degrees();
-            let total = prior_degrees + degrees;
-            let moderated = (prior_degrees * scale * trend + degrees * phi) / total;
-            Noise { dispersion: moderated.max(1.0), degrees: total, factor_log_variance }
-        })
-        .collect()
+/// The dispersion of one item, before anything is borrowed from others.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scatter {
+    /// Pearson's dispersion.
+    pub(super) dispersion: f64,
+    /// Degrees of freedom behind it.
+    pub(super) degrees: f64,
+    /// Expected count of a mean replicate.
+    pub(super) mean_count: f64,
+    /// Hits for each unit of exposure, both sides together.
+    pub(super) rate: f64,
 }
 
-/// Dispersion to expect of an item with its mean count, at least 1: the mean of the bin of items of like count, and
-/// straight lines in ln(count) between bins.
-fn trend(items: &[Item], pearson: &[f64]) -> Vec<f64> {
-    let log_count: Vec<f64> =
-        items.iter().map(|item| item.mean_count().max(f64::MIN_POSITIVE).ln()).collect();
-    let mut order: Vec<usize> =
-        (0..items.len()).filter(|index| items[*index].pooled_rate() < PRIOR_RATE_MAX).collect();
-    order.sort_by(|left, right| log_count[*left].total_cmp(&log_count[*right]));
-    let bins = (order.len() / BIN_ITEMS).clamp(1, BINS_MAX);
-    let points: Vec<(f64, f64)> = order
-        .chunks(order.len().div_ceil(bins).max(1))
+impl Scatter {
+    pub(super) fn of(sample: &Sample<'_>) -> Self {
+        Self {
+            dispersion: sample.pearson(),
+            degrees: sample.design.degrees(),
+            mean_count: sample.mean_count(),
+            rate: sample.pooled_rate(),
+        }
+    }
+}
+
+/// What all items together say of the noise of one.
+#[derive(Debug, Clone)]
+pub(super) struct Prior {
+    /// (ln of the mean count, dispersion) of the trend, by rising count.
+    points: Vec<(f64, f64)>,
+    degrees: f64,
+    scale: f64,
+}
+
+impl Prior {
+    /// Learns the noise by Smyth (2004): dispersions scatter around a trend in the mean count as a scaled F; the scatter
+    /// says how much each may borrow from the trend.
+    pub(super) fn learn(scatters: &[Scatter]) -> Self {
+        let points = trend(scatters);
+        let (degrees, scale) = strength(scatters, &points);
+        Self { points, degrees, scale }
+    }
+
+    /// Degrees of freedom that it lends to each item.
+    pub(super) const fn degrees(&self) -> f64 {
+        self.degrees
+    }
+
+    /// Dispersion of an item of middling size; 1 where there are none.
+    pub(super) fn typical(&self) -> f64 {
+        self.points.get(self.points.len() / 2).map_or(1.0, |(_, dispersion)| *dispersion)
+    }
+
+    /// The noise of an item: `φ~ = max(1, (d0 s0 trend + d φ)/(d0 + d))` with `d0 + d` degrees of freedom.
+    pub(super) fn noise(&self, scatter: &Scatter, factor_log_variance: f64) -> Noise {
+        let degrees = self.degrees + scatter.degrees;
+        let trend = interpolate(&self.points, log_count(scatter));
+        let moderated = (self.degrees * self.scale * trend + scatter.degrees * scatter.dispersion)
+            / degrees.max(f64::MIN_POSITIVE);
+        Noise { dispersion: moderated.max(1.0), degrees, factor_log_variance }
+    }
+}
+
+fn log_count(scatter: &Scatter) -> f64 {
+    scatter.mean_count.max(f64::MIN_POSITIVE).ln()
+}
+
+/// Dispersion to expect at a mean count, at least 1: the means of bins of items of like count.
+fn trend(scatters: &[Scatter]) -> Vec<(f64, f64)> {
+    let mut rising: Vec<(f64, f64)> = scatters
+        .iter()
+        .filter(|scatter| scatter.rate < PRIOR_RATE_MAX)
+        .map(|scatter| (log_count(scatter), scatter.dispersion))
+        .collect();
+    rising.sort_unstable_by(|left, right| left.0.total_cmp(&right.0));
+    let bins = (rising.len() / BIN_ITEMS).clamp(1, BINS_MAX);
+    rising
+        .chunks(rising.len().div_ceil(bins).max(1))
         .map(|bin| {
-            let mut values: Vec<f64> = bin.iter().map(|index| pearson[*index]).collect();
-            values.sort_by(f64::total_cmp);
+            let mut values: Vec<f64> = bin.iter().map(|(_, dispersion)| *dispersion).collect();
+            values.sort_unstable_by(f64::total_cmp);
             let clip_at = ((values.len() as f64) * (1.0 - CLIPPED_SHARE)).ceil() as usize;
             let ceiling = values[clip_at.clamp(1, values.len()) - 1];
             let mean = values.iter().map(|phi| phi.min(ceiling)).sum::<f64>() / values.len() as f64;
-            let centre = bin.iter().map(|index| log_count[*index]).sum::<f64>() / bin.len() as f64;
+            let centre = bin.iter().map(|(at, _)| at).sum::<f64>() / bin.len() as f64;
             (centre, mean.max(1.0))
         })
-        .collect();
-    log_count.iter().map(|at| interpolate(&points, *at)).collect()
+        .collect()
 }
 
 /// Value at `at` on the line through `points`, constant outside them.
@@ -81,17 +126,17 @@ fn interpolate(points: &[(f64, f64)], at: f64) -> f64 {
 }
 
 /// Degrees of freedom and scale of the prior, by matching the moments of ln(φ/trend).
-fn prior(items: &[Item], pearson: &[f64], trend: &[f64]) -> (f64, f64) {
+fn strength(scatters: &[Scatter], points: &[(f64, f64)]) -> (f64, f64) {
     // The bias and spread of ln φ by chance alone, and what remains.
-    let residuals: Vec<(f64, f64)> = items
+    let residuals: Vec<(f64, f64)> = scatters
         .iter()
-        .zip(pearson.iter().zip(trend))
-        .filter(|(item, (phi, _))| {
-            item.degrees() > 0.0 && **phi > 0.0 && item.pooled_rate() < PRIOR_RATE_MAX
+        .filter(|scatter| {
+            scatter.degrees > 0.0 && scatter.dispersion > 0.0 && scatter.rate < PRIOR_RATE_MAX
         })
-        .map(|(item, (phi, trend))| {
-            let half = item.degrees() / 2.0;
-            ((phi / trend).ln() - digamma(half) + half.ln(), trigamma(half))
+        .map(|scatter| {
+            let half = scatter.degrees / 2.0;
+            let trend = interpolate(points, log_count(scatter));
+            ((scatter.dispersion / trend).ln() - digamma(half) + half.ln(), trigamma(half))
         })
         .collect();
     if residuals.len() < PRIOR_ITEMS_MIN {
@@ -113,35 +158,42 @@ fn prior(items: &[Item], pearson: &[f64], trend: &[f64]) -> (f64, f64) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::count_test::Arm;
+    use super::super::design::{Design, Stratum};
     use super::*;
 
-    fn item(counts: [f64; 4]) -> Item {
-        let arm = |counts: &[f64]| Arm { counts: counts.to_vec(), exposures: vec![1e4; 2] };
-        Item { baseline: arm(&counts[..2]), candidate: arm(&counts[2..]) }
+    fn noises(items: &[[f64; 4]]) -> Vec<Noise> {
+        let stratum = Stratum { baseline: vec![0, 1], candidate: vec![2, 3] };
+        let design = Design { strata: vec![stratum], is_paired: false };
+        let exposures = [1e4; 4];
+        let scatters: Vec<Scatter> = items
+            .iter()
+            .map(|counts| Scatter::of(&Sample { counts, exposures: &exposures, design: &design }))
+            .collect();
+        let prior = Prior::learn(&scatters);
+        scatters.iter().map(|scatter| prior.noise(scatter, 0.0)).collect()
     }
 
     #[test]
     fn quiet_items_borrow_noise_from_their_neighbours() {
-        let mut items = vec![item([80.0, 120.0, 130.0, 70.0]); 40];
-        items.push(item([100.0, 100.0, 100.0, 100.0]));
-        let noise = moderate(&items, 0.0);
+        let mut items = vec![[80.0, 120.0, 130.0, 70.0]; 40];
+        items.push([100.0, 100.0, 100.0, 100.0]);
+        let noise = noises(&items);
         assert!(noise[40].dispersion > 2.0, "{:?}", noise[40]);
         assert!(noise[40].degrees > 2.0);
     }
 
     #[test]
     fn a_root_without_noise_does_not_spoil_what_others_lend() {
-        let mut items: Vec<Item> =
-            (0..40).map(|k| item([80.0 + f64::from(k), 120.0, 130.0, 70.0])).collect();
-        let before = moderate(&items, 0.0)[0].degrees;
-        items.push(item([1e4, 1e4, 1e4, 1e4 + 1e-3]));
-        assert_eq!(moderate(&items, 0.0)[0].degrees, before);
+        let mut items: Vec<[f64; 4]> =
+            (0..40).map(|k| [80.0 + f64::from(k), 120.0, 130.0, 70.0]).collect();
+        let before = noises(&items)[0].degrees;
+        items.push([1e4, 1e4, 1e4, 1e4 + 1e-3]);
+        assert_eq!(noises(&items)[0].degrees, before);
     }
 
     #[test]
     fn an_item_alone_stands_on_its_own_replicates() {
-        let noise = moderate(&[item([100.0, 100.0, 100.0, 100.0])], 0.0);
+        let noise = noises(&[[100.0, 100.0, 100.0, 100.0]]);
         assert_eq!((noise[0].dispersion, noise[0].degrees), (1.0, 2.0));
     }
 }

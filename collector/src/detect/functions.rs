@@ -1,124 +1,173 @@
-//! Judges the self and total time of every function.
+//! Tests the self and total time of every function, every call edge and every path.
 
-use crate::diff::{FunctionDiff, ProfileDiff};
+use crate::diff::ProfileDiff;
 
-use super::count_test::{Item, Noise, Outcome, compare};
-use super::dispersion::moderate;
-use super::normalize::Basis;
+use super::count_test::{INTERVAL_TAIL, Noise, Outcome, Sample};
+use super::design::{Design, exposures};
+use super::dispersion::{Prior, Scatter};
+use super::items::{Eligibility, Family, Item, Items};
+use super::normalize::Factor;
+use super::special::t_quantile;
+use super::tree::{CallTree, Sums};
 use super::{Direction, FunctionKind, Policy, Subject, Verdict};
 
-/// Part of a side's replicates on which a function that the other side has none of must be seen.
-const NEW_ON_ONE_OF: usize = 3;
+/// Everything that was tested on stacks, and what came of it: what the root cause is sought in.
+#[derive(Debug)]
+pub(super) struct Tested<'d> {
+    pub(super) diff: &'d ProfileDiff,
+    pub(super) policy: &'d Policy,
+    pub(super) design: Design,
+    pub(super) tree: CallTree,
+    pub(super) sums: Sums,
+    pub(super) factor: Factor,
+    /// By replicate, those of the candidate corrected.
+    pub(super) exposures: Vec<f64>,
+    pub(super) items: Items,
+    pub(super) prior: Prior,
+    /// Parallel to the items.
+    pub(super) outcomes: Vec<Outcome>,
+    /// Standard errors that the 95 % interval of an outcome reaches.
+    pub(super) reach: f64,
+}
 
-/// A verdict on each function with enough samples.
-pub(super) fn judge(diff: &ProfileDiff, policy: &Policy) -> Vec<Verdict> {
-    let basis = Basis::of(diff, policy);
-    let (subjects, items): (Vec<(&FunctionDiff, FunctionKind)>, Vec<Item>) = diff
-        .functions
-        .iter()
-        .flat_map(|function| {
-            [FunctionKind::SelfTime, FunctionKind::Total].map(|kind| (function, kind))
-        })
-        .filter_map(|(function, kind)| {
-            let item = item_of(diff, &basis, function, kind)?;
-            is_eligible(&item, policy).then_some(((function, kind), item))
-        })
-        .unzip();
-    let is_replicated = basis.is_replicated(policy);
-    let noises = if is_replicated {
-        moderate(&items, basis.factor_log_variance)
-    } else {
-        let sampling = Noise {
-            dispersion: 1.0,
-            degrees: f64::INFINITY,
-            factor_log_variance: basis.factor_log_variance,
+impl<'d> Tested<'d> {
+    /// Tests all that has enough samples.
+    pub(super) fn of(diff: &'d ProfileDiff, policy: &'d Policy) -> Self {
+        let design = Design::of(diff, policy);
+        let (tree, sums) = (CallTree::of(&diff.stacks), Sums::of(diff));
+        let baselines = diff.baseline.len();
+        let eligibility = Eligibility {
+            samples_min: policy.min_function_samples as f64,
+            path_share_min: policy.min_path_share,
+            baselines,
         };
-        vec![sampling; items.len()]
-    };
-    subjects
-        .into_iter()
-        .zip(items.iter().zip(noises))
-        .map(|((function, kind), (item, noise))| {
-            let minimum = (policy.rel_min * item.baseline.rate()).max(policy.abs_min);
-            let outcome = compare(item, noise, minimum);
-            verdict(function, kind, item, &outcome, is_replicated)
-        })
-        .collect()
-}
-
-/// Counts of one kind, or `None` when the total time is nothing but the self time.
-fn item_of(
-    diff: &ProfileDiff,
-    basis: &Basis,
-    function: &FunctionDiff,
-    kind: FunctionKind,
-) -> Option<Item> {
-    let FunctionDiff { key: _, baseline, candidate } = function;
-    let (before, after) = match kind {
-        FunctionKind::SelfTime => (&baseline.self_samples, &candidate.self_samples),
-        FunctionKind::Total => {
-            if baseline.self_samples == baseline.total_samples
-                && candidate.self_samples == candidate.total_samples
-            {
-                return None;
-            }
-            (&baseline.total_samples, &candidate.total_samples)
+        let items = Items::of(&tree, &sums, baselines + diff.candidate.len(), eligibility);
+        let factor = Factor::of(&items, &exposures(diff, 1.0), &design);
+        let exposures = exposures(diff, factor.value);
+        let scatters: Vec<Scatter> = (0..items.list.len())
+            .map(|index| {
+                let counts = items.counts(index);
+                Scatter::of(&Sample { counts, exposures: &exposures, design: &design })
+            })
+            .collect();
+        let is_first = |index: &usize| items.list[*index].same_as.is_none();
+        let distinct: Vec<Scatter> =
+            (0..scatters.len()).filter(is_first).map(|index| scatters[index]).collect();
+        let prior = Prior::learn(&distinct);
+        let outcomes = Vec::with_capacity(scatters.len());
+        let mut tested = Self {
+            diff,
+            policy,
+            design,
+            tree,
+            sums,
+            factor,
+            exposures,
+            items,
+            prior,
+            outcomes,
+            reach: 0.0,
+        };
+        tested.reach = t_quantile(INTERVAL_TAIL, tested.degrees());
+        for (index, scatter) in scatters.iter().enumerate() {
+            let outcome = tested.compare(tested.items.counts(index), scatter);
+            tested.outcomes.push(outcome);
         }
-    };
-    Some(Item {
-        baseline: basis.baseline_arm(diff, before),
-        candidate: basis.candidate_arm(diff, after),
-    })
-}
-
-/// Whether there are enough samples, and not all of them on one replicate.
-fn is_eligible(item: &Item, policy: &Policy) -> bool {
-    let (x0, x1) = (item.baseline.count(), item.candidate.count());
-    if x0 + x1 < policy.min_function_samples as f64 {
-        return false;
+        tested
     }
-    [&item.baseline, &item.candidate].into_iter().all(|arm| {
-        let seen = arm.counts.iter().filter(|count| **count > 0.0).count();
-        let is_alone = x0 == 0.0 || x1 == 0.0;
-        let least = if is_alone { (arm.counts.len() / NEW_ON_ONE_OF).max(2) } else { 2 };
-        arm.count() == 0.0 || seen >= least.min(arm.counts.len())
-    })
-}
 
-fn verdict(
-    function: &FunctionDiff,
-    kind: FunctionKind,
-    item: &Item,
-    outcome: &Outcome,
-    is_replicated: bool,
-) -> Verdict {
-    let Outcome { baseline_rate, candidate_rate, delta, ci_low, ci_high, .. } = *outcome;
-    Verdict {
-        subject: Subject::Function {
-            module: function.key.module.clone(),
-            function: function.key.function.clone(),
-            kind,
-        },
-        direction: if delta >= 0.0 { Direction::Worse } else { Direction::Better },
-        baseline_value: (item.baseline.count() > 0.0).then_some(baseline_rate),
-        candidate_value: candidate_rate,
-        delta_abs: delta,
-        delta_rel: (baseline_rate > 0.0).then(|| delta / baseline_rate),
-        ci_low,
-        ci_high,
-        // Both directions are looked at, so the smaller tail counts twice.
-        p: if is_replicated {
-            (2.0 * outcome.p_growth.min(outcome.p_shrink)).min(1.0)
+    /// Degrees of freedom of every outcome.
+    fn degrees(&self) -> f64 {
+        if self.design.is_replicated(self.policy) {
+            self.prior.degrees() + self.design.degrees()
         } else {
-            1.0
-        },
-        q: 1.0,
-        samples_baseline: item.baseline.count() as u64,
-        samples_candidate: item.candidate.count() as u64,
-        replicates_baseline: item.baseline.counts.len(),
-        replicates_candidate: item.candidate.counts.len(),
-        significant: false,
-        explained_by: None,
-        also_visible_in: Vec::new(),
+            f64::INFINITY
+        }
+    }
+
+    /// Tests any counts by replicate, such as those of a union of stacks, beyond the policy's minimum effect.
+    pub(super) fn test(&self, counts: &[f64]) -> Outcome {
+        self.compare(counts, &Scatter::of(&self.sample(counts)))
+    }
+
+    fn compare(&self, counts: &[f64], scatter: &Scatter) -> Outcome {
+        let Policy { rel_min, abs_min, .. } = *self.policy;
+        self.sample(counts).compare(self.noise(scatter), |base| (rel_min * base).max(abs_min))
+    }
+
+    /// The noise of one item: learned from all, or that of sampling alone where there are too few replicates to learn.
+    fn noise(&self, scatter: &Scatter) -> Noise {
+        let factor_log_variance = self.factor.log_variance;
+        if self.design.is_replicated(self.policy) {
+            self.prior.noise(scatter, factor_log_variance)
+        } else {
+            Noise { dispersion: 1.0, degrees: f64::INFINITY, factor_log_variance }
+        }
+    }
+
+    fn sample<'s>(&'s self, counts: &'s [f64]) -> Sample<'s> {
+        Sample { counts, exposures: &self.exposures, design: &self.design }
+    }
+
+    /// P of each item, both directions looked at: the tail in the direction that was found counts twice. 1 without
+    /// replicates.
+    pub(super) fn p_values(&self) -> Vec<f64> {
+        if !self.design.is_replicated(self.policy) {
+            return vec![1.0; self.outcomes.len()];
+        }
+        self.outcomes.iter().map(|outcome| (2.0 * outcome.p).min(1.0)).collect()
+    }
+
+    /// Whether an item is told to people by itself: functions, but for a total that is nothing but the self time.
+    pub(super) fn is_told(&self, index: usize) -> bool {
+        let item = &self.items.list[index];
+        match item.family {
+            Family::SelfTime => true,
+            Family::Total => item.same_as.is_none_or(|first| {
+                let first: &Item = &self.items.list[first as usize];
+                first.family != Family::SelfTime || first.function != item.function
+            }),
+            Family::Edge | Family::Path => false,
+        }
+    }
+
+    /// What is said of one item, before it is known what else was tested. An edge or a path is told as the total time of
+    /// its function.
+    pub(super) fn verdict(&self, index: usize) -> Verdict {
+        let (item, outcome) = (&self.items.list[index], &self.outcomes[index]);
+        let [before, after] = self.design.pooled(self.items.counts(index));
+        let [replicates_baseline, replicates_candidate] = self.design.replicates();
+        let key = &self.diff.functions[item.function as usize];
+        let kind = match item.family {
+            Family::SelfTime => FunctionKind::SelfTime,
+            Family::Total | Family::Edge | Family::Path => FunctionKind::Total,
+        };
+        let [ci_low, ci_high] = outcome.interval(self.reach);
+        Verdict {
+            subject: Subject::Function {
+                module: key.module.clone(),
+                function: key.function.clone(),
+                kind,
+            },
+            direction: if outcome.delta >= 0.0 { Direction::Worse } else { Direction::Better },
+            baseline_value: (before > 0.0).then_some(outcome.baseline_rate),
+            candidate_value: outcome.candidate_rate,
+            delta_abs: outcome.delta,
+            delta_rel: (outcome.baseline_rate > 0.0).then(|| outcome.delta / outcome.baseline_rate),
+            ci_low,
+            ci_high,
+            ratio_interval: outcome.ratio_interval(self.reach),
+            standard_error: outcome.error,
+            degrees: outcome.degrees,
+            p: 1.0,
+            q: 1.0,
+            samples_baseline: before as u64,
+            samples_candidate: after as u64,
+            replicates_baseline,
+            replicates_candidate,
+            significant: false,
+            explained_by: None,
+            also_visible_in: Vec::new(),
+        }
     }
 }

@@ -1,12 +1,10 @@
-//! What a comparison rests on: the replicates that are good enough, and the factor that makes shares comparable.
+//! The factor that makes shares comparable: without it, one function that grows makes all others look smaller.
 
-use crate::diff::{ProfileDiff, Replicate};
-
-use super::Policy;
-use super::count_test::Arm;
+use super::design::Design;
+use super::items::{Family, Items};
 
 /// Fewest samples a side of a function that takes part in the factor.
-const FACTOR_SAMPLES_MIN: u64 = 50;
+const FACTOR_SAMPLES_MIN: f64 = 50.0;
 
 /// Fewest functions from which a factor is taken; with fewer the majority cannot be told.
 const FACTOR_FUNCTIONS_MIN: usize = 3;
@@ -14,85 +12,43 @@ const FACTOR_FUNCTIONS_MIN: usize = 3;
 /// Relative spread that functions have anyway, so that huge ones do not decide alone.
 const SPREAD: f64 = 0.05;
 
-/// Replicates that are used, and the correction of the candidate's exposures.
-#[derive(Debug, Clone)]
-pub(super) struct Basis {
-    /// Indices into the baseline's replicates.
-    pub(super) baseline: Vec<usize>,
-    /// Indices into the candidate's replicates.
-    pub(super) candidate: Vec<usize>,
+/// Correction of the candidate's exposures.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Factor {
     /// Factor by which unchanged functions' shares grew; the candidate's exposures are multiplied with it.
-    pub(super) factor: f64,
+    pub(super) value: f64,
     /// Variance of its logarithm.
-    pub(super) factor_log_variance: f64,
+    pub(super) log_variance: f64,
 }
 
-/// Indices of the replicates with enough samples.
-pub(crate) fn usable(replicates: &[Replicate], policy: &Policy) -> Vec<usize> {
-    let enough = |replicate: &Replicate| replicate.samples >= policy.min_replicate_samples.max(1);
-    (0..replicates.len()).filter(|index| enough(&replicates[*index])).collect()
-}
-
-impl Basis {
-    pub(super) fn of(diff: &ProfileDiff, policy: &Policy) -> Self {
-        let baseline = usable(&diff.baseline, policy);
-        let candidate = usable(&diff.candidate, policy);
-        let mut basis = Self { baseline, candidate, factor: 1.0, factor_log_variance: 0.0 };
-        if let Some((factor, variance)) = basis.median_ratio(diff) {
-            basis.factor = factor;
-            basis.factor_log_variance = variance;
-        }
-        basis
-    }
-
-    /// Whether both sides have enough replicates for a test.
-    pub(super) fn is_replicated(&self, policy: &Policy) -> bool {
-        let least = policy.min_replicates.max(2);
-        self.baseline.len() >= least && self.candidate.len() >= least
-    }
-
-    /// Samples of a function as an arm of the baseline.
-    pub(super) fn baseline_arm(&self, diff: &ProfileDiff, counts: &[u64]) -> Arm {
-        arm(&self.baseline, &diff.baseline, counts, 1.0)
-    }
-
-    /// Samples of a function as an arm of the candidate, exposures corrected.
-    pub(super) fn candidate_arm(&self, diff: &ProfileDiff, counts: &[u64]) -> Arm {
-        arm(&self.candidate, &diff.candidate, counts, self.factor)
-    }
+impl Factor {
+    /// Nothing to correct.
+    const ONE: Self = Self { value: 1.0, log_variance: 0.0 };
 
     /// Weighted median over functions of the ratio of self shares, candidate over baseline, and the variance of its
-    /// logarithm. Weights are `1/(1/x0 + 1/x1 + SPREAD²)` (median of ratios, Anders and Huber 2010); a median of
-    /// normals has variance `π/2 / Σ 1/v`, with v each one's sampling variance plus the scatter of all around the median.
-    ///
-    /// Without it, one function that grows makes all others look smaller, and the reverse.
-    fn median_ratio(&self, diff: &ProfileDiff) -> Option<(f64, f64)> {
-        let total = |replicates: &[Replicate], used: &[usize]| {
-            used.iter().map(|index| replicates[*index].samples).sum::<u64>() as f64
-        };
-        let exposure =
-            total(&diff.candidate, &self.candidate) / total(&diff.baseline, &self.baseline);
-        let sum =
-            |counts: &[u64], used: &[usize]| used.iter().map(|index| counts[*index]).sum::<u64>();
-        let mut ratios: Vec<(f64, f64)> = diff
-            .functions
+    /// logarithm; `samples` are those of each replicate. Weights are `1/(1/x0 + 1/x1 + SPREAD²)` (median of ratios,
+    /// Anders and Huber 2010); a median of normals has variance `π/2 / Σ 1/v`, with v each one's sampling variance plus
+    /// the scatter of all around the median.
+    pub(super) fn of(items: &Items, samples: &[f64], design: &Design) -> Self {
+        let [n0, n1] = design.pooled(samples);
+        let mut ratios: Vec<(f64, f64)> = items
+            .list
             .iter()
-            .filter_map(|function| {
-                let x0 = sum(&function.baseline.self_samples, &self.baseline);
-                let x1 = sum(&function.candidate.self_samples, &self.candidate);
-                (x0 >= FACTOR_SAMPLES_MIN && x1 >= FACTOR_SAMPLES_MIN).then(|| {
-                    let (x0, x1) = (x0 as f64, x1 as f64);
-                    (x1 / x0 / exposure, 1.0 / (1.0 / x0 + 1.0 / x1 + SPREAD * SPREAD))
-                })
+            .enumerate()
+            .filter(|(_, item)| item.family == Family::SelfTime)
+            .filter_map(|(index, _)| {
+                let [x0, x1] = design.pooled(items.counts(index));
+                (x0 >= FACTOR_SAMPLES_MIN && x1 >= FACTOR_SAMPLES_MIN)
+                    .then(|| (x1 / x0 * n0 / n1, 1.0 / (1.0 / x0 + 1.0 / x1 + SPREAD * SPREAD)))
             })
             .collect();
         if ratios.len() < FACTOR_FUNCTIONS_MIN {
-            return None;
+            return Self::ONE;
         }
-        ratios.sort_by(|left, right| left.0.total_cmp(&right.0));
+        ratios.sort_unstable_by(|left, right| left.0.total_cmp(&right.0));
         let weight: f64 = ratios.iter().map(|(_, weight)| weight).sum();
         let median = weighted_median(&ratios, weight);
-        Some((median, median_log_variance(&ratios, median)))
+        Self { value: median, log_variance: median_log_variance(&ratios, median) }
     }
 }
 
@@ -145,13 +101,6 @@ fn middle(mut pairs: Vec<(f64, f64)>, weight: f64) -> f64 {
         below >= weight / 2.0
     };
     pairs.iter().find(reaches_half).map_or(0.0, |(value, _)| *value)
-}
-
-fn arm(used: &[usize], replicates: &[Replicate], counts: &[u64], factor: f64) -> Arm {
-    Arm {
-        counts: used.iter().map(|index| counts[*index] as f64).collect(),
-        exposures: used.iter().map(|index| replicates[*index].samples as f64 * factor).collect(),
-    }
 }
 
 #[cfg(test)]

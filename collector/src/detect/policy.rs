@@ -18,6 +18,8 @@ pub struct Policy {
     pub min_replicate_samples: u64,
     /// Fewest samples of a function, both sides together.
     pub min_function_samples: u64,
+    /// Smallest share of all samples of a call path that is tested by itself.
+    pub min_path_share: f64,
     /// Fewest calls of a syscall that the baseline has none of.
     pub min_new_calls: u64,
     /// Fewest calls expected above the quantile, a side.
@@ -51,6 +53,7 @@ impl Default for Policy {
             min_replicates: 2,
             min_replicate_samples: 50,
             min_function_samples: 30,
+            min_path_share: 2e-4,
             min_new_calls: 30,
             min_exceedances: 30.0,
             syscall_time_min: 0.005,

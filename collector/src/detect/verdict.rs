@@ -85,7 +85,16 @@ pub struct Verdict {
     pub ci_low: f64,
     /// Upper end of the 95 % interval of `delta_abs`.
     pub ci_high: f64,
-    /// One-sided probability of such a difference or a larger one if the true one is at most the minimum effect.
+    /// Ends of the 95 % interval of the candidate's value over the baseline's; `None` where either is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ratio_interval: Option<[f64; 2]>,
+    /// Standard error of `delta_abs`.
+    #[serde(default)]
+    pub standard_error: f64,
+    /// Degrees of freedom of the standard error; infinite (`null` in JSON) for sampling noise alone.
+    #[serde(default = "infinite", deserialize_with = "or_infinite")]
+    pub degrees: f64,
+    /// Probability of such a difference or a larger one if the true one is at most the minimum effect.
     pub p: f64,
     /// False discovery rate at which this is just significant.
     pub q: f64,
@@ -105,6 +114,15 @@ pub struct Verdict {
     /// Functions above this one whose total time changed because of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also_visible_in: Vec<String>,
+}
+
+const fn infinite() -> f64 {
+    f64::INFINITY
+}
+
+/// JSON has no infinity; it is written as `null`.
+fn or_infinite<'de, D: serde::Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(f64::INFINITY))
 }
 
 impl Verdict {

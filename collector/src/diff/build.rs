@@ -6,8 +6,8 @@ use profiler_common::profile::{FrameKind, Quality};
 
 use super::name::{is_interrupt_entry, key_of};
 use super::{
-    FunctionCounts, FunctionDiff, FunctionKey, ProfileDiff, Replicate, Replication, STACKS_MAX,
-    StackDiff, SyscallCounts, SyscallDiff, is_flow_control,
+    FunctionKey, ProfileDiff, Replicate, Replication, STACKS_MAX, StackCount, StackTable,
+    SyscallCounts, SyscallDiff, is_flow_control,
 };
 use crate::store::UnitWindow;
 
@@ -17,10 +17,12 @@ const UNITS_MIN: usize = 2;
 /// What is counted while the windows pass by.
 struct Counter {
     replication: Replication,
+    window_seconds: f64,
+    /// Number of the replicate that is being added, those of the baseline first.
+    row: u32,
     keys: HashMap<FunctionKey, u32>,
-    functions: Vec<[FunctionCounts; 2]>,
     syscalls: BTreeMap<String, (bool, [Vec<SyscallCounts>; 2])>,
-    stacks: HashMap<Vec<u32>, [u64; 2]>,
+    stacks: HashMap<Vec<u32>, Vec<StackCount>>,
     sides: [Vec<Replicate>; 2],
     quality: [Quality; 2],
 }
@@ -34,8 +36,9 @@ pub(super) fn build(baseline: &[UnitWindow], candidate: &[UnitWindow]) -> Profil
     };
     let mut counter = Counter {
         replication,
+        window_seconds: 60.0,
+        row: 0,
         keys: HashMap::new(),
-        functions: Vec::new(),
         syscalls: BTreeMap::new(),
         stacks: HashMap::new(),
         sides: [Vec::new(), Vec::new()],
@@ -69,23 +72,30 @@ fn replicate_name(window: &UnitWindow, replication: Replication) -> String {
 impl Counter {
     fn add_replicate(&mut self, side: usize, name: String, windows: &[&UnitWindow]) {
         let index = self.sides[side].len();
-        let mut replicate =
-            Replicate { name, samples: 0, cpu_ns: 0, windows: windows.len() as u64 };
+        let mut replicate = Replicate {
+            name,
+            samples: 0,
+            cpu_ns: 0,
+            windows: windows.len() as u64,
+            seconds: windows.len() as f64 * self.window_seconds,
+            work: None,
+            stratum: 0,
+        };
         for window in windows {
             replicate.cpu_ns = replicate.cpu_ns.saturating_add(window.cpu_ns);
-            replicate.samples =
-                replicate.samples.saturating_add(self.add_stacks(side, index, window));
+            replicate.samples = replicate.samples.saturating_add(self.add_stacks(window));
             self.add_syscalls(side, index, window);
             self.quality[side].merge(&window.quality);
         }
         self.sides[side].push(replicate);
+        self.row += 1;
     }
 
     /// Adds the stacks of a window; returns its samples.
     ///
     /// A stack is cut where an interrupt begins, so the time counts for the function that was interrupted: interrupts
     /// hit functions in proportion to their time, and a disk that became busy is no function of this service.
-    fn add_stacks(&mut self, side: usize, index: usize, window: &UnitWindow) -> u64 {
+    fn add_stacks(&mut self, window: &UnitWindow) -> u64 {
         let interrupts: Vec<bool> =
             window.profile.frames().iter().map(is_interrupt_entry).collect();
         let functions: Vec<Option<u32>> = window
@@ -99,14 +109,11 @@ impl Counter {
             samples = samples.saturating_add(count);
             let own = frames.iter().take_while(|frame| !interrupts[**frame as usize]);
             let stack: Vec<u32> = own.filter_map(|frame| functions[*frame as usize]).collect();
-            if let Some(leaf) = stack.last() {
-                bump(&mut self.functions[*leaf as usize][side].self_samples, index, count);
+            let counts = self.stacks.entry(stack).or_default();
+            match counts.last_mut() {
+                Some(last) if last.replicate == self.row => last.samples += count,
+                _ => counts.push(StackCount { replicate: self.row, samples: count }),
             }
-            let once: BTreeSet<u32> = stack.iter().copied().collect();
-            for function in once {
-                bump(&mut self.functions[function as usize][side].total_samples, index, count);
-            }
-            self.stacks.entry(stack).or_default()[side] += count;
         }
         samples
     }
@@ -120,43 +127,31 @@ impl Counter {
                 replicates.resize_with(index + 1, SyscallCounts::default);
             }
             replicates[index].histogram.merge(&syscall.histogram);
-            replicates[index].errors += syscall
-                .errors
-                .iter()
-                .filter(|(errno, _)| !is_flow_control(*errno))
-                .map(|(_, calls)| calls)
-                .sum::<u64>();
+            for (errno, calls) in &syscall.errors {
+                if !is_flow_control(*errno) {
+                    replicates[index].add_errors(*errno, *calls);
+                }
+            }
         }
     }
 
     /// Finds or adds a function.
     fn function(&mut self, key: FunctionKey) -> u32 {
-        let next =
-            u32::try_from(self.functions.len()).expect("fewer than 2^32 functions fit in memory");
-        let index = *self.keys.entry(key).or_insert(next);
-        if index == next {
-            self.functions.push(<[FunctionCounts; 2]>::default());
-        }
-        index
+        let next = u32::try_from(self.keys.len()).expect("fewer than 2^32 functions fit in memory");
+        *self.keys.entry(key).or_insert(next)
     }
 
     /// Orders everything by name, so that the result does not depend on the order of the windows.
     fn finish(self) -> ProfileDiff {
-        let Self { replication, keys, functions, syscalls, stacks, sides, quality } = self;
+        let Self { replication, keys, syscalls, stacks, sides, quality, .. } = self;
         let [baseline, candidate] = sides;
         let [baseline_quality, candidate_quality] = quality;
         let lengths = [baseline.len(), candidate.len()];
-        let keys: BTreeMap<FunctionKey, u32> = keys.into_iter().collect();
-        let mut new_index = vec![0u32; functions.len()];
-        let mut counts: Vec<Option<[FunctionCounts; 2]>> =
-            functions.into_iter().map(Some).collect();
-        let mut ordered = Vec::with_capacity(counts.len());
-        for (position, (key, index)) in keys.into_iter().enumerate() {
-            new_index[index as usize] = position as u32;
-            let [mut before, mut after] = counts[index as usize].take().unwrap_or_default();
-            before.pad(lengths[0]);
-            after.pad(lengths[1]);
-            ordered.push(FunctionDiff { key, baseline: before, candidate: after });
+        let mut keys: Vec<(FunctionKey, u32)> = keys.into_iter().collect();
+        keys.sort_unstable();
+        let mut new_index = vec![0u32; keys.len()];
+        for (position, (_, index)) in (0u32..).zip(&keys) {
+            new_index[*index as usize] = position;
         }
         let syscalls = syscalls
             .into_iter()
@@ -166,49 +161,35 @@ impl Counter {
                 SyscallDiff { name, waiting, baseline: before, candidate: after }
             })
             .collect();
-        let stacks = order_stacks(stacks, &new_index);
         ProfileDiff {
             replication,
             baseline,
             candidate,
             baseline_quality,
             candidate_quality,
-            functions: ordered,
+            functions: keys.into_iter().map(|(key, _)| key).collect(),
+            stacks: table(stacks, &new_index),
             syscalls,
-            stacks,
         }
     }
 }
 
-impl FunctionCounts {
-    fn pad(&mut self, replicates: usize) {
-        self.self_samples.resize(replicates, 0);
-        self.total_samples.resize(replicates, 0);
-    }
-}
-
-fn bump(counts: &mut Vec<u64>, index: usize, count: u64) {
-    if counts.len() <= index {
-        counts.resize(index + 1, 0);
-    }
-    counts[index] += count;
-}
-
-fn order_stacks(stacks: HashMap<Vec<u32>, [u64; 2]>, new_index: &[u32]) -> Vec<StackDiff> {
-    let mut stacks: Vec<StackDiff> = stacks
+/// The most frequent stacks, named by their new indices.
+fn table(stacks: HashMap<Vec<u32>, Vec<StackCount>>, new_index: &[u32]) -> StackTable {
+    let mut stacks: Vec<(Vec<u32>, Vec<StackCount>)> = stacks
         .into_iter()
-        .map(|(functions, [baseline, candidate])| StackDiff {
-            functions: functions.iter().map(|index| new_index[*index as usize]).collect(),
-            baseline,
-            candidate,
+        .map(|(functions, counts)| {
+            (functions.iter().map(|index| new_index[*index as usize]).collect(), counts)
         })
         .collect();
-    stacks.sort_unstable_by(|left, right| {
-        let mass = |stack: &StackDiff| stack.baseline.saturating_add(stack.candidate);
-        mass(right).cmp(&mass(left)).then_with(|| left.functions.cmp(&right.functions))
-    });
-    stacks.truncate(STACKS_MAX);
-    stacks
+    if stacks.len() > STACKS_MAX {
+        let mass = |counts: &[StackCount]| counts.iter().map(|count| count.samples).sum::<u64>();
+        stacks.sort_unstable_by(|left, right| {
+            mass(&right.1).cmp(&mass(&left.1)).then_with(|| left.0.cmp(&right.0))
+        });
+        stacks.truncate(STACKS_MAX);
+    }
+    StackTable::new(stacks)
 }
 
 #[cfg(test)]
