@@ -2,7 +2,7 @@
 
 use crate::detect::{FunctionKind, Subject, Verdict};
 use crate::detect::{Policy, usable};
-use crate::diff::{ProfileDiff, Replicate, StackDiff};
+use crate::diff::{ProfileDiff, Replicate};
 use crate::store::{TimeRange, VersionSpan};
 
 use super::lifecycle::Sight;
@@ -194,45 +194,41 @@ fn cores_of_unit(side: &[Replicate], window_ns: u64) -> Option<f64> {
 fn changed_paths(diff: &ProfileDiff, subject: &Subject) -> Vec<ChangedPath> {
     let before = diff.baseline_samples().max(1) as f64;
     let after = diff.candidate_samples().max(1) as f64;
-    let share =
-        |stack: &StackDiff| (stack.baseline as f64 / before, stack.candidate as f64 / after);
-    let growth = |stack: &StackDiff| share(stack).1 - share(stack).0;
-    let mut stacks: Vec<&StackDiff> = diff
-        .stacks
-        .iter()
-        .filter(|stack| growth(stack) > 0.0 && passes_through(diff, stack, subject))
-        .collect();
-    stacks.sort_by(|left, right| growth(right).total_cmp(&growth(left)));
-    stacks
-        .into_iter()
-        .take(CHANGED_PATHS_MAX)
-        .map(|stack| ChangedPath {
-            functions: stack
-                .functions
-                .iter()
-                .map(|index| diff.functions[*index as usize].key.function.clone())
-                .collect(),
-            baseline_share: share(stack).0,
-            candidate_share: share(stack).1,
+    let mut grown: Vec<(f64, ChangedPath)> = (0..diff.stacks.len())
+        .filter(|stack| passes_through(diff, diff.stacks.functions(*stack), subject))
+        .map(|stack| {
+            let [baseline, candidate] = diff.pooled(stack);
+            let shares = (baseline as f64 / before, candidate as f64 / after);
+            (stack, shares)
         })
-        .collect()
+        .filter(|(_, (before, after))| after > before)
+        .map(|(stack, (baseline_share, candidate_share))| {
+            let functions = diff.stacks.functions(stack).iter();
+            let functions =
+                functions.map(|index| diff.functions[*index as usize].function.clone()).collect();
+            let path = ChangedPath { functions, baseline_share, candidate_share };
+            (candidate_share - baseline_share, path)
+        })
+        .collect();
+    grown.sort_by(|left, right| right.0.total_cmp(&left.0));
+    grown.into_iter().take(CHANGED_PATHS_MAX).map(|(_, path)| path).collect()
 }
 
 /// Whether a stack counts for a function, or lies in a kernel function named after a syscall.
-fn passes_through(diff: &ProfileDiff, stack: &StackDiff, subject: &Subject) -> bool {
-    let key = |index: &u32| &diff.functions[*index as usize].key;
+fn passes_through(diff: &ProfileDiff, stack: &[u32], subject: &Subject) -> bool {
+    let key = |index: &u32| &diff.functions[*index as usize];
     match subject {
         Subject::Function { module, function, kind } => {
             let is_it =
                 |index: &u32| key(index).function == *function && key(index).module == *module;
             match kind {
-                FunctionKind::SelfTime => stack.functions.last().is_some_and(is_it),
-                FunctionKind::Total => stack.functions.iter().any(is_it),
+                FunctionKind::SelfTime => stack.last().is_some_and(is_it),
+                FunctionKind::Total => stack.iter().any(is_it),
             }
         }
         Subject::Syscall { name, .. } => {
             let entry = format!("_sys_{name}");
-            stack.functions.iter().any(|index| key(index).function.ends_with(&entry))
+            stack.iter().any(|index| key(index).function.ends_with(&entry))
         }
     }
 }

@@ -16,7 +16,7 @@ use super::notify::Notifiers;
 use super::support::Support;
 use super::{Alert, AlertBook, AlertName, AlertOptions, AlertState, severity};
 use crate::detect::{Policy, Verdict, judge};
-use crate::diff::ProfileDiff;
+use crate::diff::{Grouping, ProfileDiff};
 use crate::store::{Selection, Store, StoreError, TimeRange, UnitWindow, VersionSpan};
 
 /// An alert of which no data says anything any more ends after a week, in seconds: its service is gone, or its baseline
@@ -221,8 +221,9 @@ impl Engine {
             Support::of(&arm.version, windows, window_ns(&self.options))
         };
         let support = [support(baseline, &before), support(candidate, &after)];
-        let diff = ProfileDiff::new(&before, &after);
-        let verdicts = judge(&diff, &self.policy);
+        let grouping = Grouping { window_ns: window_ns(&self.options), ..Grouping::default() };
+        let diff = ProfileDiff::new(&before, &after, &grouping);
+        let verdicts = judge(&diff, &self.policy).verdicts;
         Ok(Comparison { diff, verdicts, support })
     }
 

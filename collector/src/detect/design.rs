@@ -94,15 +94,6 @@ impl Design {
         ((before + after) as f64 - 2.0 * self.strata.len() as f64).max(0.0)
     }
 
-    /// Rows of counts of the replicates that are used: of the baseline, and of the candidate.
-    pub(super) fn rows(&self) -> [Vec<usize>; 2] {
-        let mut rows = [Vec::new(), Vec::new()];
-        for stratum in &self.strata {
-            rows[0].extend(&stratum.baseline);
-            rows[1].extend(&stratum.candidate);
-        }
-        rows
-    }
 
     /// Sum of `counts` over the replicates that are used: of the baseline, and of the candidate.
     pub(super) fn pooled(&self, counts: &[f64]) -> [f64; 2] {

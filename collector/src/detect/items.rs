@@ -139,6 +139,11 @@ impl Eligibility {
     }
 }
 
+/// Total times of all functions, worth a test or not.
+pub(super) fn totals(tree: &CallTree) -> Vec<Item> {
+    Sets::of(tree).total
+}
+
 /// The sets of stacks of each family.
 #[derive(Default)]
 struct Sets {

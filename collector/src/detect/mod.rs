@@ -58,6 +58,23 @@ pub struct Basis {
     pub tests: usize,
 }
 
+/// Share of each function's total time of all samples, on the baseline and on the candidate; parallel to
+/// [`ProfileDiff::functions`]. Not corrected for anything.
+#[must_use]
+pub fn total_shares(diff: &ProfileDiff) -> Vec<[f64; 2]> {
+    let samples = [diff.baseline_samples(), diff.candidate_samples()].map(|all| all.max(1) as f64);
+    let mut shares = vec![[0.0; 2]; diff.functions.len()];
+    for total in items::totals(&tree::CallTree::of(&diff.stacks)) {
+        for stack in total.ranges.iter().cloned().flatten() {
+            let pooled = diff.pooled(stack as usize);
+            for side in 0..2 {
+                shares[total.function as usize][side] += pooled[side] as f64 / samples[side];
+            }
+        }
+    }
+    shares
+}
+
 /// Judges every function and syscall of a difference.
 ///
 /// With fewer than [`Policy::min_replicates`] usable replicates on a side nothing is significant and the intervals hold

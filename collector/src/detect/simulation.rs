@@ -4,7 +4,7 @@ use profiler_common::abi::latency::bucket_of;
 use profiler_common::profile::{Frame, FrameKind, LatencyHistogram, Profile, Quality};
 
 use super::{Direction, FunctionKind, Policy, Subject, SyscallMetric, Verdict, judge};
-use crate::diff::ProfileDiff;
+use crate::diff::{Grouping, ProfileDiff};
 use crate::store::{UnitSyscall, UnitWindow};
 
 /// `SplitMix64` (Steele, Lea, Flood 2014): small, seeded, the same everywhere.
@@ -106,7 +106,8 @@ fn unit_window(unit: usize, profile: Profile) -> UnitWindow {
 }
 
 fn findings(baseline: &[UnitWindow], candidate: &[UnitWindow]) -> Vec<Verdict> {
-    let verdicts = judge(&ProfileDiff::new(baseline, candidate), &Policy::default());
+    let diff = ProfileDiff::new(baseline, candidate, &Grouping::default());
+    let verdicts = judge(&diff, &Policy::default()).verdicts;
     verdicts.into_iter().filter(Verdict::is_finding).collect()
 }
 

@@ -6,7 +6,7 @@ use profiler_common::profile::{FrameKind, Quality};
 
 use super::name::{is_interrupt_entry, key_of};
 use super::{
-    FunctionKey, ProfileDiff, Replicate, Replication, STACKS_MAX, StackCount, StackTable,
+    FunctionKey, Grouping, ProfileDiff, Replicate, Replication, STACKS_MAX, StackCount, StackTable,
     SyscallCounts, SyscallDiff, is_flow_control,
 };
 use crate::store::UnitWindow;
@@ -28,7 +28,11 @@ struct Counter {
 }
 
 /// Counts both sides.
-pub(super) fn build(baseline: &[UnitWindow], candidate: &[UnitWindow]) -> ProfileDiff {
+pub(super) fn build(
+    baseline: &[UnitWindow],
+    candidate: &[UnitWindow],
+    grouping: &Grouping,
+) -> ProfileDiff {
     let replication = if units(baseline) >= UNITS_MIN && units(candidate) >= UNITS_MIN {
         Replication::Units
     } else {
@@ -36,7 +40,7 @@ pub(super) fn build(baseline: &[UnitWindow], candidate: &[UnitWindow]) -> Profil
     };
     let mut counter = Counter {
         replication,
-        window_seconds: 60.0,
+        window_seconds: grouping.window_ns as f64 / 1e9,
         row: 0,
         keys: HashMap::new(),
         syscalls: BTreeMap::new(),
@@ -63,7 +67,7 @@ fn units(windows: &[UnitWindow]) -> usize {
 fn replicate_name(window: &UnitWindow, replication: Replication) -> String {
     let UnitWindow { host, unit, start_unix_ns, .. } = window;
     match replication {
-        Replication::Units => format!("{host}/{unit}"),
+        Replication::Units | Replication::Pairs => format!("{host}/{unit}"),
         // Of fixed width, so that names sort by time.
         Replication::Windows => format!("{host}/{unit}@{start_unix_ns:020}"),
     }
@@ -227,23 +231,28 @@ mod tests {
         }
     }
 
-    fn function<'d>(diff: &'d ProfileDiff, name: &str) -> &'d FunctionDiff {
-        diff.functions.iter().find(|function| function.key.function == name).expect("is there")
+    fn diff(baseline: &[UnitWindow], candidate: &[UnitWindow]) -> ProfileDiff {
+        ProfileDiff::new(baseline, candidate, &Grouping::default())
     }
 
-    #[test]
-    fn recursion_counts_a_stack_once() {
-        let diff = ProfileDiff::new(&[window("a", 0, &[("main;f;g;f", 3), ("main;f", 2)])], &[]);
-        assert_eq!(function(&diff, "f").baseline.total_samples, [5]);
-        assert_eq!(function(&diff, "f").baseline.self_samples, [5]);
-        assert_eq!(function(&diff, "g").baseline.self_samples, [0]);
-        assert_eq!(function(&diff, "g").baseline.total_samples, [3]);
+    /// Samples of each replicate of a stack given by name.
+    fn stack(diff: &ProfileDiff, names: &str) -> Vec<u64> {
+        let wanted: Vec<&str> = names.split(';').collect();
+        let name = |index: &u32| diff.functions[*index as usize].function.as_str();
+        let is_it = |at: &usize| diff.stacks.functions(*at).iter().map(name).eq(wanted.clone());
+        let at = (0..diff.stacks.len()).find(is_it).expect("is there");
+        let mut samples = vec![0; diff.baseline.len() + diff.candidate.len()];
+        for count in diff.stacks.counts(at) {
+            samples[count.replicate as usize] = count.samples;
+        }
+        samples
     }
 
     #[test]
     fn a_marker_is_no_function_but_its_samples_count() {
-        let diff = ProfileDiff::new(&[window("a", 0, &[("[truncated];f", 3), ("[idle]", 2)])], &[]);
+        let diff = diff(&[window("a", 0, &[("[truncated];f", 3), ("[idle]", 2)])], &[]);
         assert_eq!(diff.functions.len(), 1);
+        assert_eq!(stack(&diff, "f"), [3]);
         assert_eq!(diff.baseline_samples(), 5);
     }
 
@@ -251,10 +260,9 @@ mod tests {
     fn an_interrupt_counts_for_the_function_it_hits_and_a_page_fault_for_itself() {
         let stacks =
             [("main;f;asm_sysvec_apic_timer_interrupt;irq", 3), ("f;asm_exc_page_fault", 2)];
-        let diff = ProfileDiff::new(&[window("a", 0, &stacks)], &[]);
-        assert_eq!(function(&diff, "f").baseline.self_samples, [3]);
-        assert_eq!(function(&diff, "irq").baseline.total_samples, [0]);
-        assert_eq!(function(&diff, "asm_exc_page_fault").baseline.self_samples, [2]);
+        let diff = diff(&[window("a", 0, &stacks)], &[]);
+        assert_eq!(stack(&diff, "main;f"), [3]);
+        assert_eq!(stack(&diff, "f;asm_exc_page_fault"), [2]);
     }
 
     #[test]
@@ -264,13 +272,13 @@ mod tests {
             window("a", 60, &[("f", 2)]),
             window("b", 0, &[("f", 4)]),
         ];
-        let units = ProfileDiff::new(&windows, &windows);
+        let units = diff(&windows, &windows);
         assert_eq!(units.replication, Replication::Units);
-        assert_eq!(function(&units, "f").baseline.self_samples, [3, 4]);
-        let mixed = ProfileDiff::new(&windows, &windows[..2]);
+        assert_eq!(stack(&units, "f"), [3, 4, 3, 4]);
+        let mixed = diff(&windows, &windows[..2]);
         assert_eq!(mixed.replication, Replication::Windows);
         assert_eq!(mixed.baseline.len(), 3);
-        assert_eq!(function(&mixed, "f").candidate.self_samples, [1, 2]);
+        assert_eq!(stack(&mixed, "f"), [1, 2, 4, 1, 2]);
     }
 
     proptest! {
@@ -285,8 +293,8 @@ mod tests {
                 .collect();
             let mut reversed = windows.clone();
             reversed.reverse();
-            let left = ProfileDiff::new(&windows, &reversed);
-            let right = ProfileDiff::new(&reversed, &windows);
+            let left = diff(&windows, &reversed);
+            let right = diff(&reversed, &windows);
             prop_assert_eq!(&left.functions, &right.functions);
             prop_assert_eq!(&left.stacks, &right.stacks);
             prop_assert_eq!(&left.baseline, &left.candidate);

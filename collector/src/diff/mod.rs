@@ -25,10 +25,29 @@ use crate::store::UnitWindow;
 /// Most stacks that are compared; the rarest are left out.
 pub const STACKS_MAX: usize = 200_000;
 
+/// How windows become replicates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grouping {
+    /// Length of a window in nanoseconds.
+    pub window_ns: u64,
+    /// Time after the start of a unit that is left out, in nanoseconds.
+    pub warm_up_ns: u64,
+    /// Syscall of which each call that succeeds is one request; without it, something that may stand for requests.
+    pub request_syscall: Option<String>,
+    /// What a replicate is; chosen by the data when `None`.
+    pub replication: Option<Replication>,
+}
+
+impl Default for Grouping {
+    fn default() -> Self {
+        Self { window_ns: 60_000_000_000, warm_up_ns: 0, request_syscall: None, replication: None }
+    }
+}
+
 impl ProfileDiff {
     /// Counts both sides.
     #[must_use]
-    pub fn new(baseline: &[UnitWindow], candidate: &[UnitWindow]) -> Self {
-        build::build(baseline, candidate)
+    pub fn new(baseline: &[UnitWindow], candidate: &[UnitWindow], grouping: &Grouping) -> Self {
+        build::build(baseline, candidate, grouping)
     }
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::args::Output;
 use super::pprof::parse_pprof;
 use super::table::verdict_table;
-use super::{DiffArgs, ProfileDiff};
+use super::{DiffArgs, Grouping, ProfileDiff};
 use crate::detect::{Verdict, judge};
 use crate::gate::{GatePolicy, GateVerdict, decide};
 use crate::store::UnitWindow;
@@ -42,8 +42,9 @@ pub fn command(args: &DiffArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
         Some(path) => GatePolicy::read(path)?,
         None => GatePolicy::default(),
     };
-    let diff = ProfileDiff::new(&read_side(&args.baseline)?, &read_side(&args.candidate)?);
-    let verdicts = judge(&diff, &policy.detect);
+    let (baseline, candidate) = (read_side(&args.baseline)?, read_side(&args.candidate)?);
+    let diff = ProfileDiff::new(&baseline, &candidate, &Grouping::default());
+    let verdicts = judge(&diff, &policy.detect).verdicts;
     let mut answer = decide(&diff, &verdicts, &policy);
     if args.baseline.len() < 2 || args.candidate.len() < 2 {
         answer.reasons.push(

@@ -17,7 +17,7 @@ use profiler_common::profile::Quality;
 use serde::{Deserialize, Serialize};
 
 use crate::detect::{self, FunctionKind, Subject, Verdict, judge};
-use crate::diff::{ProfileDiff, Replication, show};
+use crate::diff::{Grouping, ProfileDiff, Replication, show};
 use crate::store::{Selection, Store, StoreError, TimeRange, UnitWindow};
 
 /// How far back a gate looks when it is not told.
@@ -163,8 +163,9 @@ pub fn evaluate(
             )));
         }
     }
-    let diff = ProfileDiff::new(&baseline, &candidate);
-    Ok(decide(&diff, &judge(&diff, &policy.detect), &policy))
+    let grouping = Grouping { window_ns, ..Grouping::default() };
+    let diff = ProfileDiff::new(&baseline, &candidate, &grouping);
+    Ok(decide(&diff, &judge(&diff, &policy.detect).verdicts, &policy))
 }
 
 fn range_of(request: &GateRequest, now_unix_ns: u64) -> Result<TimeRange, String> {
@@ -242,7 +243,7 @@ fn missing_data(
     policy: &GatePolicy,
 ) -> Vec<String> {
     let (least, what) = match replication {
-        Replication::Units => (policy.min_units, "units (pods or hosts)"),
+        Replication::Units | Replication::Pairs => (policy.min_units, "units (pods or hosts)"),
         Replication::Windows => (policy.min_windows, "windows"),
     };
     let mut missing = Vec::new();
@@ -308,20 +309,15 @@ fn unjudged(diff: &ProfileDiff, verdicts: &[Verdict], policy: &GatePolicy) -> Ve
             Subject::Syscall { .. } => None,
         })
         .collect();
-    let share =
-        |counts: &[u64], samples: u64| counts.iter().sum::<u64>() as f64 / samples.max(1) as f64;
-    let (before, after) = (diff.baseline_samples(), diff.candidate_samples());
+    let totals = detect::total_shares(diff);
     diff.functions
         .iter()
-        .filter(|function| {
-            let total = share(&function.baseline.total_samples, before)
-                .max(share(&function.candidate.total_samples, after));
-            total >= policy.function_share
-                && !judged.contains(&(&*function.key.module, &*function.key.function))
+        .zip(totals)
+        .filter(|(key, [before, after])| {
+            before.max(*after) >= policy.function_share
+                && !judged.contains(&(&*key.module, &*key.function))
         })
-        .map(|function| {
-            format!("`{}` was seen in too few replicates to be judged", function.key.function)
-        })
+        .map(|(key, _)| format!("`{}` was seen in too few replicates to be judged", key.function))
         .collect()
 }
 

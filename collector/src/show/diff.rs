@@ -14,7 +14,7 @@ use super::openapi::SelectionParameters;
 use super::parameters::{ALL_SERVICES, Parameters, seconds};
 use super::tree::{FlatTree, Tree};
 use crate::detect::{Direction, Policy, Subject, Verdict, judge};
-use crate::diff::{ProfileDiff, Replication};
+use crate::diff::{Grouping, ProfileDiff, Replication};
 use crate::store::{Selection, Store, TimeRange};
 
 /// Length of the windows that are compared, as the alerts compare them.
@@ -156,8 +156,9 @@ fn answer(
         }
         tree.add(side, &[], &merged);
     }
-    let compared = ProfileDiff::new(&before, &after);
-    let (functions, syscalls) = changes(judge(&compared, policy));
+    let grouping = Grouping { window_ns: WINDOW_NS, ..Grouping::default() };
+    let compared = ProfileDiff::new(&before, &after, &grouping);
+    let (functions, syscalls) = changes(judge(&compared, policy).verdicts);
     Ok(Diff {
         baseline: Side {
             from: seconds(baseline_range.start_unix_ns),
