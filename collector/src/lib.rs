@@ -10,6 +10,7 @@ pub mod store;
 pub mod query;
 pub mod diff;
 pub mod detect;
+pub mod history;
 pub mod gate;
 pub mod alert;
 pub mod show;

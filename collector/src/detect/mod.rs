@@ -14,6 +14,7 @@ mod special;
 mod functions;
 mod syscalls;
 mod discovery;
+pub mod temporal;
 mod groups;
 mod group;
 mod policy;

@@ -1,0 +1,42 @@
+//! Counts the functions of one window of a service, all its units together.
+
+use crate::detect::temporal::{FINE_NS, Total, WindowCounts};
+use crate::diff::ProfileDiff;
+
+/// Counts by function of a window of ten minutes, given as both sides of a difference (one is usually empty).
+///
+/// Names are those of the difference, so that a finding here and one of a release speak of the same function.
+#[must_use]
+pub fn counts_of(start_unix_ns: u64, diff: &ProfileDiff) -> WindowCounts {
+    let mut own = vec![0u64; diff.functions.len()];
+    let mut anywhere = vec![0u64; diff.functions.len()];
+    let mut seen = vec![usize::MAX; diff.functions.len()];
+    for stack in 0..diff.stacks.len() {
+        let samples: u64 = diff.stacks.counts(stack).iter().map(|count| count.samples).sum();
+        let functions = diff.stacks.functions(stack);
+        for function in functions {
+            let at = *function as usize;
+            // A recursive function counts once.
+            if std::mem::replace(&mut seen[at], stack) != stack {
+                anywhere[at] += samples;
+            }
+        }
+        if let Some(top) = functions.last() {
+            own[*top as usize] += samples;
+        }
+    }
+    let replicates = || diff.baseline.iter().chain(&diff.candidate);
+    let total = Total {
+        samples: replicates().map(|replicate| replicate.samples).sum(),
+        cpu_ns: replicates().map(|replicate| replicate.cpu_ns).fold(0, u64::saturating_add),
+        unit_seconds: replicates().map(|replicate| replicate.seconds as u64).sum(),
+    };
+    let functions = diff
+        .functions
+        .iter()
+        .zip(own.into_iter().zip(anywhere))
+        .filter(|(_, (_, anywhere))| *anywhere > 0)
+        .map(|(key, (own, anywhere))| (key.clone(), own, anywhere))
+        .collect();
+    WindowCounts { start_unix_ns: start_unix_ns / FINE_NS * FINE_NS, total, functions }
+}
