@@ -94,7 +94,6 @@ impl Design {
         ((before + after) as f64 - 2.0 * self.strata.len() as f64).max(0.0)
     }
 
-
     /// Sum of `counts` over the replicates that are used: of the baseline, and of the candidate.
     pub(super) fn pooled(&self, counts: &[f64]) -> [f64; 2] {
         let sum = |of: fn(&Stratum) -> &Vec<usize>| {

@@ -1,10 +1,10 @@
 //! Two sides beside each other, stack by stack and syscall by syscall, replicate by replicate: what the detector reads.
 
 use profiler_common::profile::{LatencyHistogram, Quality};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Names one function across versions: no hashes, no addresses, no lines.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FunctionKey {
     /// File name of the executable or library, `[kernel]`, or empty.
     pub module: String,

@@ -3,8 +3,6 @@
 //! A count x is kept as round(4 √x). Its Poisson noise is ½ on the scale of √x, so the step of ¼ adds
 //! (¼)²/12 ÷ (½)² = 2 % to the variance, whatever x is, and values of one function lie so close that a few bits hold each.
 
-use std::io::Read as _;
-
 use thiserror::Error;
 
 use crate::detect::temporal::Timeline;

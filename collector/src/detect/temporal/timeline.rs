@@ -194,10 +194,9 @@ impl Timeline {
         if self.oldest_fine_unix_ns().is_some_and(|oldest| window.start_unix_ns < oldest) {
             return Recorded::TooLate;
         }
-        let (Some(fine), Some(hour)) = (
-            self.fine.position(window.start_unix_ns),
-            self.hours.position(window.start_unix_ns),
-        ) else {
+        let (Some(fine), Some(hour)) =
+            (self.fine.position(window.start_unix_ns), self.hours.position(window.start_unix_ns))
+        else {
             return Recorded::TooLate;
         };
         if self.fine.totals[fine].samples > 0 {
