@@ -15,6 +15,9 @@ pub struct Group {
     pub seen_as: SeenAs,
     /// Functions that no sample tells apart from the root, outermost first, the root among them.
     pub chain: Vec<String>,
+    /// Functions that may be the root, the most likely first; those of the chain stand there only once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suspects: Vec<String>,
     /// The one function from which the change comes, where it comes from one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller: Option<String>,
