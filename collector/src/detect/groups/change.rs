@@ -19,9 +19,11 @@ impl Changes {
         let stacks = tested.diff.stacks.len();
         let weights = tested.design.pooled(&tested.exposures).map(|n| 1.0 / n.max(1.0));
         let mut sides = vec![None; tested.exposures.len()];
-        for (side, rows) in tested.design.rows().into_iter().enumerate() {
-            for row in rows {
-                sides[row] = Some(side);
+        for stratum in &tested.design.strata {
+            for (side, rows) in [&stratum.baseline, &stratum.candidate].into_iter().enumerate() {
+                for row in rows {
+                    sides[*row] = Some(side);
+                }
             }
         }
         let mut rates = Vec::with_capacity(stacks + 1);
