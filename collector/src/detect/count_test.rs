@@ -12,13 +12,40 @@ const FEW_COUNTS: f64 = 100.0;
 /// The exact test is only done where the other one says less than this: it can only make p larger.
 const EXACT_BELOW: f64 = 0.1;
 
-/// Counts and exposures by row, and how the rows are compared.
+/// Samples or calls that could have been hits, and how replicates are compared: what all items of a comparison share.
+#[derive(Debug, Clone)]
+pub(super) struct Exposures {
+    pub(super) design: Design,
+    /// By row; positive on the rows that are used.
+    rows: Vec<f64>,
+    /// Sums over the rows that are used: of the baseline, and of the candidate.
+    pooled: [f64; 2],
+    /// Number of replicates that are used, both sides together.
+    replicates: f64,
+    degrees: f64,
+}
+
+impl Exposures {
+    pub(super) fn new(design: Design, rows: Vec<f64>) -> Self {
+        let pooled = design.pooled(&rows);
+        let replicates = design.replicates().iter().sum::<usize>() as f64;
+        let degrees = design.degrees();
+        Self { design, rows, pooled, replicates, degrees }
+    }
+
+    /// Residual degrees of freedom of any item.
+    pub(super) const fn degrees(&self) -> f64 {
+        self.degrees
+    }
+}
+
+/// The counts of one item over the exposures of its comparison.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sample<'s> {
-    pub(super) counts: &'s [f64],
-    /// Samples or calls that could have been hits; positive on the rows that are used.
-    pub(super) exposures: &'s [f64],
-    pub(super) design: &'s Design,
+    counts: &'s [f64],
+    exposures: &'s Exposures,
+    /// Sums of the counts: of the baseline, and of the candidate.
+    pooled: [f64; 2],
 }
 
 /// The noise of an item, as far as it is known.
@@ -71,19 +98,30 @@ impl Outcome {
     }
 }
 
-impl Sample<'_> {
+impl<'s> Sample<'s> {
+    pub(super) fn new(counts: &'s [f64], exposures: &'s Exposures) -> Self {
+        Self { counts, exposures, pooled: exposures.design.pooled(counts) }
+    }
+
+    /// Counts of the baseline and of the candidate.
+    pub(super) const fn pooled(&self) -> [f64; 2] {
+        self.pooled
+    }
+
     /// Hits for each unit of exposure, both sides together.
     pub(super) fn pooled_rate(&self) -> f64 {
-        let [x0, x1] = self.design.pooled(self.counts);
-        let [n0, n1] = self.design.pooled(self.exposures);
-        if n0 + n1 > 0.0 { (x0 + x1) / (n0 + n1) } else { 0.0 }
+        let [n0, n1] = self.exposures.pooled;
+        if n0 + n1 > 0.0 { (self.pooled[0] + self.pooled[1]) / (n0 + n1) } else { 0.0 }
     }
 
     /// Expected count of a mean replicate.
     pub(super) fn mean_count(&self) -> f64 {
-        let [x0, x1] = self.design.pooled(self.counts);
-        let [h0, h1] = self.design.replicates();
-        (x0 + x1) / ((h0 + h1) as f64).max(1.0)
+        (self.pooled[0] + self.pooled[1]) / self.exposures.replicates.max(1.0)
+    }
+
+    /// Residual degrees of freedom.
+    pub(super) const fn degrees(&self) -> f64 {
+        self.exposures.degrees
     }
 
     /// Dispersion; 1 is pure Poisson.
@@ -91,12 +129,13 @@ impl Sample<'_> {
     /// Groups: Pearson's `Σ (x_h - p_side N_h)² / (p_pooled N_h)` over the degrees of freedom. Pairs: with
     /// `W = N0 N1/(N0 + N1)` and `D = x1/N1 - x0/N0`, `Σ W (D - mean)² / p_pooled` over the pairs minus one.
     pub(super) fn pearson(&self) -> f64 {
-        let (pooled, degrees) = (self.pooled_rate(), self.design.degrees());
+        let (pooled, degrees) = (self.pooled_rate(), self.degrees());
         if pooled <= 0.0 || degrees <= 0.0 {
             return 1.0;
         }
-        let strata = self.design.strata.iter();
-        let sum: f64 = if self.design.is_paired {
+        let design = &self.exposures.design;
+        let strata = design.strata.iter();
+        let sum: f64 = if design.is_paired {
             strata.map(|stratum| self.pair_scatter(stratum, pooled)).sum()
         } else {
             strata.map(|stratum| self.group_scatter(stratum, pooled)).sum()
@@ -109,10 +148,10 @@ impl Sample<'_> {
             let (x, n) = self.sums(rows);
             let rate = if n > 0.0 { x / n } else { 0.0 };
             let residual = |row: &usize| {
-                let n = self.exposures[*row];
-                (self.counts[*row] - rate * n).powi(2) / (pooled * n)
+                let n = self.exposures.rows[*row];
+                (self.counts[*row] - rate * n).powi(2) / n
             };
-            rows.iter().map(residual).sum()
+            rows.iter().map(residual).sum::<f64>() / pooled
         };
         arm(&stratum.baseline) + arm(&stratum.candidate)
     }
@@ -127,14 +166,14 @@ impl Sample<'_> {
     /// (weight, difference of the rates) of each pair.
     fn pairs(&self, stratum: &Stratum) -> impl Iterator<Item = (f64, f64)> {
         stratum.baseline.iter().zip(&stratum.candidate).map(|(before, after)| {
-            let (n0, n1) = (self.exposures[*before], self.exposures[*after]);
+            let (n0, n1) = (self.exposures.rows[*before], self.exposures.rows[*after]);
             (n0 * n1 / (n0 + n1), self.counts[*after] / n1 - self.counts[*before] / n0)
         })
     }
 
     fn sums(&self, rows: &[usize]) -> (f64, f64) {
         rows.iter()
-            .fold((0.0, 0.0), |(x, n), row| (x + self.counts[*row], n + self.exposures[*row]))
+            .fold((0.0, 0.0), |(x, n), row| (x + self.counts[*row], n + self.exposures.rows[*row]))
     }
 
     /// Compares the two rates against a minimum effect in the rate (`McCarthy` and Smyth 2009, TREAT).
@@ -172,8 +211,7 @@ impl Sample<'_> {
     /// Given `x0 + x1` hits, those of the growing side are beta-binomial: n trials, mean its part of the exposure, and
     /// correlation `ρ` such that the variance is φ times the binomial one. Mid-p (Lancaster 1961).
     fn exact(&self, noise: Noise, is_growth: bool) -> f64 {
-        let [x0, x1] = self.design.pooled(self.counts);
-        let [n0, n1] = self.design.pooled(self.exposures);
+        let ([x0, x1], [n0, n1]) = (self.pooled, self.exposures.pooled);
         if x0 + x1 >= FEW_COUNTS && x0 > 0.0 && x1 > 0.0 {
             return 0.0;
         }
@@ -200,13 +238,13 @@ impl Sample<'_> {
         let pooled = self.pooled_rate();
         let mean_count = self.mean_count();
         let excess = (noise.dispersion - 1.0).max(0.0);
-        if self.design.is_paired {
+        if self.exposures.design.is_paired {
             return self.paired_estimate(noise.dispersion, pooled);
         }
         let tau2 = if mean_count > 0.0 { excess / mean_count } else { 0.0 };
         let mut sum = Estimate::zero();
         let mut weights = 0.0;
-        for stratum in &self.design.strata {
+        for stratum in &self.exposures.design.strata {
             let [before, after] = [&stratum.baseline, &stratum.candidate]
                 .map(|rows| self.weighted_rate(rows, pooled, tau2));
             let null_variance = before.null_variance + after.null_variance;
@@ -229,7 +267,7 @@ impl Sample<'_> {
     fn weighted_rate(&self, rows: &[usize], pooled: f64, tau2: f64) -> Rate {
         let (mut hits, mut exposure, mut flat, mut square) = (0.0, 0.0, 0.0, 0.0);
         for row in rows {
-            let (x, n) = (self.counts[*row], self.exposures[*row]);
+            let (x, n) = (self.counts[*row], self.exposures.rows[*row]);
             let weight = 1.0 / (n * pooled).mul_add(tau2, 1.0);
             hits += weight * x;
             exposure += weight * n;
@@ -249,9 +287,8 @@ impl Sample<'_> {
     fn paired_estimate(&self, dispersion: f64, pooled: f64) -> Estimate {
         let mut sum = Estimate::zero();
         let (mut weights, mut difference) = (0.0, 0.0);
-        let [n0, n1] = self.design.pooled(self.exposures);
-        let [x0, x1] = self.design.pooled(self.counts);
-        for stratum in &self.design.strata {
+        let ([x0, x1], [n0, n1]) = (self.pooled, self.exposures.pooled);
+        for stratum in &self.exposures.design.strata {
             for (weight, d) in self.pairs(stratum) {
                 weights += weight;
                 difference += weight * d;

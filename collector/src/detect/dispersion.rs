@@ -41,7 +41,7 @@ impl Scatter {
     pub(super) fn of(sample: &Sample<'_>) -> Self {
         Self {
             dispersion: sample.pearson(),
-            degrees: sample.design.degrees(),
+            degrees: sample.degrees(),
             mean_count: sample.mean_count(),
             rate: sample.pooled_rate(),
         }
@@ -127,7 +127,8 @@ fn interpolate(points: &[(f64, f64)], at: f64) -> f64 {
 
 /// Degrees of freedom and scale of the prior, by matching the moments of ln(φ/trend).
 fn strength(scatters: &[Scatter], points: &[(f64, f64)]) -> (f64, f64) {
-    // The bias and spread of ln φ by chance alone, and what remains.
+    // The bias and spread of ln φ by chance alone, and what remains. Most items have the same degrees.
+    let mut last = (f64::NAN, 0.0, 0.0);
     let residuals: Vec<(f64, f64)> = scatters
         .iter()
         .filter(|scatter| {
@@ -135,8 +136,11 @@ fn strength(scatters: &[Scatter], points: &[(f64, f64)]) -> (f64, f64) {
         })
         .map(|scatter| {
             let half = scatter.degrees / 2.0;
+            if half != last.0 {
+                last = (half, half.ln() - digamma(half), trigamma(half));
+            }
             let trend = interpolate(points, log_count(scatter));
-            ((scatter.dispersion / trend).ln() - digamma(half) + half.ln(), trigamma(half))
+            ((scatter.dispersion / trend).ln() + last.1, last.2)
         })
         .collect();
     if residuals.len() < PRIOR_ITEMS_MIN {
@@ -158,17 +162,16 @@ fn strength(scatters: &[Scatter], points: &[(f64, f64)]) -> (f64, f64) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::count_test::Exposures;
     use super::super::design::{Design, Stratum};
     use super::*;
 
     fn noises(items: &[[f64; 4]]) -> Vec<Noise> {
         let stratum = Stratum { baseline: vec![0, 1], candidate: vec![2, 3] };
         let design = Design { strata: vec![stratum], is_paired: false };
-        let exposures = [1e4; 4];
-        let scatters: Vec<Scatter> = items
-            .iter()
-            .map(|counts| Scatter::of(&Sample { counts, exposures: &exposures, design: &design }))
-            .collect();
+        let exposures = Exposures::new(design, vec![1e4; 4]);
+        let scatters: Vec<Scatter> =
+            items.iter().map(|counts| Scatter::of(&Sample::new(counts, &exposures))).collect();
         let prior = Prior::learn(&scatters);
         scatters.iter().map(|scatter| prior.noise(scatter, 0.0)).collect()
     }

@@ -2,7 +2,7 @@
 
 use crate::diff::ProfileDiff;
 
-use super::count_test::{INTERVAL_TAIL, Noise, Outcome, Sample};
+use super::count_test::{Exposures, INTERVAL_TAIL, Noise, Outcome, Sample};
 use super::design::{Design, exposures};
 use super::dispersion::{Prior, Scatter};
 use super::items::{Eligibility, Family, Item, Items};
@@ -16,12 +16,11 @@ use super::{Direction, FunctionKind, Policy, Subject, Verdict};
 pub(super) struct Tested<'d> {
     pub(super) diff: &'d ProfileDiff,
     pub(super) policy: &'d Policy,
-    pub(super) design: Design,
     pub(super) tree: CallTree,
     pub(super) sums: Sums,
     pub(super) factor: Factor,
-    /// By replicate, those of the candidate corrected.
-    pub(super) exposures: Vec<f64>,
+    /// Samples of each replicate, those of the candidate corrected by the factor.
+    pub(super) exposures: Exposures,
     pub(super) items: Items,
     pub(super) prior: Prior,
     /// Parallel to the items.
@@ -43,12 +42,9 @@ impl<'d> Tested<'d> {
         };
         let items = Items::of(&tree, &sums, baselines + diff.candidate.len(), eligibility);
         let factor = Factor::of(&items, &exposures(diff, 1.0), &design);
-        let exposures = exposures(diff, factor.value);
+        let exposures = Exposures::new(design, exposures(diff, factor.value));
         let scatters: Vec<Scatter> = (0..items.list.len())
-            .map(|index| {
-                let counts = items.counts(index);
-                Scatter::of(&Sample { counts, exposures: &exposures, design: &design })
-            })
+            .map(|index| Scatter::of(&Sample::new(items.counts(index), &exposures)))
             .collect();
         let is_first = |index: &usize| items.list[*index].same_as.is_none();
         let distinct: Vec<Scatter> =
@@ -58,7 +54,6 @@ impl<'d> Tested<'d> {
         let mut tested = Self {
             diff,
             policy,
-            design,
             tree,
             sums,
             factor,
@@ -76,10 +71,15 @@ impl<'d> Tested<'d> {
         tested
     }
 
+    /// The replicates that are used.
+    pub(super) const fn design(&self) -> &Design {
+        &self.exposures.design
+    }
+
     /// Degrees of freedom of every outcome.
     fn degrees(&self) -> f64 {
-        if self.design.is_replicated(self.policy) {
-            self.prior.degrees() + self.design.degrees()
+        if self.design().is_replicated(self.policy) {
+            self.prior.degrees() + self.exposures.degrees()
         } else {
             f64::INFINITY
         }
@@ -87,32 +87,29 @@ impl<'d> Tested<'d> {
 
     /// Tests any counts by replicate, such as those of a union of stacks, beyond the policy's minimum effect.
     pub(super) fn test(&self, counts: &[f64]) -> Outcome {
-        self.compare(counts, &Scatter::of(&self.sample(counts)))
+        self.compare(counts, &Scatter::of(&Sample::new(counts, &self.exposures)))
     }
 
     fn compare(&self, counts: &[f64], scatter: &Scatter) -> Outcome {
         let Policy { rel_min, abs_min, .. } = *self.policy;
-        self.sample(counts).compare(self.noise(scatter), |base| (rel_min * base).max(abs_min))
+        Sample::new(counts, &self.exposures)
+            .compare(self.noise(scatter), |base| (rel_min * base).max(abs_min))
     }
 
     /// The noise of one item: learned from all, or that of sampling alone where there are too few replicates to learn.
     fn noise(&self, scatter: &Scatter) -> Noise {
         let factor_log_variance = self.factor.log_variance;
-        if self.design.is_replicated(self.policy) {
+        if self.design().is_replicated(self.policy) {
             self.prior.noise(scatter, factor_log_variance)
         } else {
             Noise { dispersion: 1.0, degrees: f64::INFINITY, factor_log_variance }
         }
     }
 
-    fn sample<'s>(&'s self, counts: &'s [f64]) -> Sample<'s> {
-        Sample { counts, exposures: &self.exposures, design: &self.design }
-    }
-
     /// P of each item, both directions looked at: the tail in the direction that was found counts twice. 1 without
     /// replicates.
     pub(super) fn p_values(&self) -> Vec<f64> {
-        if !self.design.is_replicated(self.policy) {
+        if !self.design().is_replicated(self.policy) {
             return vec![1.0; self.outcomes.len()];
         }
         self.outcomes.iter().map(|outcome| (2.0 * outcome.p).min(1.0)).collect()
@@ -135,8 +132,8 @@ impl<'d> Tested<'d> {
     /// its function.
     pub(super) fn verdict(&self, index: usize) -> Verdict {
         let (item, outcome) = (&self.items.list[index], &self.outcomes[index]);
-        let [before, after] = self.design.pooled(self.items.counts(index));
-        let [replicates_baseline, replicates_candidate] = self.design.replicates();
+        let [before, after] = self.design().pooled(self.items.counts(index));
+        let [replicates_baseline, replicates_candidate] = self.design().replicates();
         let key = &self.diff.functions[item.function as usize];
         let kind = match item.family {
             Family::SelfTime => FunctionKind::SelfTime,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Range;
 
-use super::tree::{CallTree, NO_PARENT, Sums};
+use super::tree::{CallTree, Node, Sums};
 
 /// Ranges of stacks, in order, apart from each other.
 pub(super) type Ranges = Vec<Range<u32>>;
@@ -69,63 +69,86 @@ impl Items {
         replicates: usize,
         eligibility: Eligibility,
     ) -> Self {
-        let mut items = Self { list: Vec::new(), replicates, counts: Vec::new() };
-        let mut whole = vec![0.0; replicates];
-        for root in tree.nodes.iter().filter(|node| node.parent == NO_PARENT) {
-            sums.add_range(&root.stacks, &mut whole);
+        let items = Self { list: Vec::new(), replicates, counts: Vec::new() };
+        let mass = sums.mass();
+        let path_min = eligibility.path_share_min * mass.last().copied().unwrap_or(0.0);
+        let mut finder = Finder { tree, sums, mass, eligibility, items, known: FastMap::default() };
+        let functions = by_function(tree);
+        for (function, nodes) in (0u32..).zip(functions.iter()) {
+            finder.add(&Item::new(Family::SelfTime, function), nodes, own_stack);
         }
-        let mut known = HashMap::<u64, u32, BuildHasherDefault<Mix>>::default();
-        let mut sets = Sets::of(tree);
-        let path_min = eligibility.path_share_min * whole.iter().sum::<f64>();
-        let families = [
-            (sets.take_own(tree), 0.0),
-            (std::mem::take(&mut sets.total), 0.0),
-            (std::mem::take(&mut sets.edges), 0.0),
-            (Sets::paths(tree), path_min),
-        ];
-        for (family, least) in families {
-            for item in family {
-                items.add(item, sums, &mut known, (eligibility, least));
-            }
+        for (function, nodes) in (0u32..).zip(functions.iter()) {
+            finder.add(&Item::new(Family::Total, function), nodes, all_stacks);
         }
-        items
+        let (edges, calls) = by_edge(tree);
+        for ((caller, function), nodes) in edges.into_iter().zip(calls.iter()) {
+            let item = Item { caller: Some(caller), ..Item::new(Family::Edge, function) };
+            finder.add(&item, nodes, all_stacks);
+        }
+        finder.eligibility.samples_min = eligibility.samples_min.max(path_min);
+        for (index, node) in (0u32..).zip(&tree.nodes) {
+            finder.add(&Item::new(Family::Path, node.function), &[index], all_stacks);
+        }
+        finder.items
     }
+}
 
-    fn add(
-        &mut self,
-        mut item: Item,
-        sums: &Sums,
-        known: &mut HashMap<u64, u32, BuildHasherDefault<Mix>>,
-        (eligibility, least): (Eligibility, f64),
-    ) {
-        let start = self.counts.len();
-        self.counts.resize(start + self.replicates, 0.0);
-        for range in &item.ranges {
-            sums.add_range(range, &mut self.counts[start..]);
+/// Finds the items that are worth a test.
+struct Finder<'t> {
+    tree: &'t CallTree,
+    sums: &'t Sums,
+    /// Samples of all stacks before each, all replicates together.
+    mass: Vec<f64>,
+    eligibility: Eligibility,
+    items: Items,
+    /// First item of each hash of ranges.
+    known: FastMap<u64, u32>,
+}
+
+impl Finder<'_> {
+    /// Adds the item of the stacks of these nodes, if it is worth a test.
+    fn add(&mut self, item: &Item, nodes: &[u32], stacks: fn(&CallTree, u32) -> Range<u32>) {
+        let mut ranges = Ranges::new();
+        for node in nodes {
+            extend(&mut ranges, &stacks(self.tree, *node));
         }
-        if !eligibility.holds(&self.counts[start..], least) {
-            self.counts.truncate(start);
+        let mass =
+            |range: &Range<u32>| self.mass[range.end as usize] - self.mass[range.start as usize];
+        if ranges.is_empty() || ranges.iter().map(mass).sum::<f64>() < self.eligibility.samples_min
+        {
             return;
         }
-        let index = self.list.len() as u32;
-        let first = *known.entry(hash(&item.ranges)).or_insert(index);
-        let is_same = first != index && self.list[first as usize].ranges == item.ranges;
+        let index = self.items.list.len() as u32;
+        let first = *self.known.entry(hash(&ranges)).or_insert(index);
+        let is_same = first != index && self.items.list[first as usize].ranges == ranges;
         // Where nothing but the name differs, a second name is worth keeping for functions only.
         if is_same && matches!(item.family, Family::Edge | Family::Path) {
-            self.counts.truncate(start);
             return;
         }
-        item.same_as = is_same.then_some(first);
-        self.list.push(item);
+        let items = &mut self.items;
+        let start = items.counts.len();
+        items.counts.resize(start + items.replicates, 0.0);
+        for range in &ranges {
+            self.sums.add_range(range, &mut items.counts[start..]);
+        }
+        if !self.eligibility.holds(&items.counts[start..]) {
+            items.counts.truncate(start);
+            if first == index {
+                self.known.remove(&hash(&ranges));
+            }
+            return;
+        }
+        let same_as = is_same.then_some(first);
+        items.list.push(Item { node: nodes[0], ranges, same_as, ..item.clone() });
     }
 }
 
 impl Eligibility {
     /// Whether there are enough samples, on at least two replicates of each side that has any.
-    fn holds(self, counts: &[f64], least: f64) -> bool {
+    fn holds(self, counts: &[f64]) -> bool {
         let (before, after) = counts.split_at(self.baselines);
         let (x0, x1): (f64, f64) = (before.iter().sum(), after.iter().sum());
-        if x0 + x1 < self.samples_min.max(least) {
+        if x0 + x1 < self.samples_min {
             return false;
         }
         let is_alone = x0 == 0.0 || x1 == 0.0;
@@ -139,95 +162,107 @@ impl Eligibility {
     }
 }
 
-/// Total times of all functions, worth a test or not.
-pub(super) fn totals(tree: &CallTree) -> Vec<Item> {
-    Sets::of(tree).total
+/// Stacks of the total time of each function, worth a test or not.
+pub(super) fn totals(tree: &CallTree) -> Vec<Ranges> {
+    let ranges = |nodes: &[u32]| {
+        let mut ranges = Ranges::new();
+        for node in nodes {
+            extend(&mut ranges, &all_stacks(tree, *node));
+        }
+        ranges
+    };
+    by_function(tree).iter().map(ranges).collect()
 }
 
-/// The sets of stacks of each family.
-#[derive(Default)]
-struct Sets {
-    total: Vec<Item>,
-    edges: Vec<Item>,
+/// Nodes grouped by a number, in the order of the tree within each group.
+struct Groups {
+    ends: Vec<u32>,
+    nodes: Vec<u32>,
 }
 
-impl Sets {
-    /// Total times and edges: nodes without the same function, or the same edge, above them.
-    fn of(tree: &CallTree) -> Self {
-        let functions = tree.nodes.iter().map(|node| node.function + 1).max().unwrap_or(0);
-        let mut totals: Vec<Option<u32>> = vec![None; functions as usize];
-        let mut edges = HashMap::<u64, u32, BuildHasherDefault<Mix>>::default();
-        let mut sets = Self::default();
-        for (index, node) in (0u32..).zip(&tree.nodes) {
-            let at = *totals[node.function as usize].get_or_insert_with(|| {
-                sets.total.push(Item::new(Family::Total, index, node.function));
-                sets.total.len() as u32 - 1
-            });
-            extend(&mut sets.total[at as usize].ranges, &node.stacks);
-            if node.parent == NO_PARENT {
-                continue;
-            }
-            let caller = tree.nodes[node.parent as usize].function;
-            let key = u64::from(caller) << 32 | u64::from(node.function);
-            let at = *edges.entry(key).or_insert_with(|| {
-                let item = Item::new(Family::Edge, index, node.function);
-                sets.edges.push(Item { caller: Some(caller), ..item });
-                sets.edges.len() as u32 - 1
-            });
-            extend(&mut sets.edges[at as usize].ranges, &node.stacks);
+impl Groups {
+    /// Groups nodes by their numbers, of which there are `count`.
+    fn of(numbers: &[Option<u32>], count: usize) -> Self {
+        let mut ends = vec![0u32; count + 1];
+        for number in numbers.iter().flatten() {
+            ends[*number as usize + 1] += 1;
         }
-        sets
-    }
-
-    /// Self times. The stack that ends at a node is the first of its range, if any does.
-    fn take_own(&self, tree: &CallTree) -> Vec<Item> {
-        let mut own: Vec<Item> = self
-            .total
-            .iter()
-            .map(|total| Item::new(Family::SelfTime, total.node, total.function))
-            .collect();
-        let mut position = HashMap::<u64, usize, BuildHasherDefault<Mix>>::default();
-        for (index, item) in own.iter().enumerate() {
-            position.insert(u64::from(item.function), index);
+        for index in 1..ends.len() {
+            ends[index] += ends[index - 1];
         }
-        for (index, node) in tree.nodes.iter().enumerate() {
-            let first = node.stacks.start;
-            // The next node in order is the first child; when it begins one later, a stack ends here.
-            let child = tree.nodes.get(index + 1).filter(|next| next.parent == index as u32);
-            if child.is_none_or(|child| child.stacks.start > first) {
-                let at = position[&u64::from(node.function)];
-                extend(&mut own[at].ranges, &(first..first + 1));
+        let mut nodes = vec![0; ends[count] as usize];
+        for (node, number) in (0u32..).zip(numbers) {
+            if let Some(number) = number {
+                // Each entry moves from the start of its group to its end, which is the start of the next.
+                let at = &mut ends[*number as usize];
+                nodes[*at as usize] = node;
+                *at += 1;
             }
         }
-        own.retain(|item| !item.ranges.is_empty());
-        own
+        ends.pop();
+        Self { ends, nodes }
     }
 
-    fn paths(tree: &CallTree) -> Vec<Item> {
-        (0u32..)
-            .zip(&tree.nodes)
-            .map(|(index, node)| {
-                let ranges = vec![node.stacks.clone()];
-                Item { ranges, ..Item::new(Family::Path, index, node.function) }
-            })
-            .collect()
+    fn iter(&self) -> impl Iterator<Item = &[u32]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| &self.nodes[start as usize..*end as usize])
     }
+}
+
+fn by_function(tree: &CallTree) -> Groups {
+    let functions = tree.nodes.iter().map(|node| node.function as usize + 1).max().unwrap_or(0);
+    let numbers: Vec<Option<u32>> = tree.nodes.iter().map(|node| Some(node.function)).collect();
+    Groups::of(&numbers, functions)
+}
+
+/// (caller, function) of each call edge, and its nodes.
+fn by_edge(tree: &CallTree) -> (Vec<(u32, u32)>, Groups) {
+    let mut known = FastMap::<u64, u32>::default();
+    let mut edges = Vec::new();
+    let number = |node: &Node| {
+        let caller = tree.nodes.get(node.parent as usize)?.function;
+        let key = u64::from(caller) << 32 | u64::from(node.function);
+        Some(*known.entry(key).or_insert_with(|| {
+            edges.push((caller, node.function));
+            edges.len() as u32 - 1
+        }))
+    };
+    let numbers: Vec<Option<u32>> = tree.nodes.iter().map(number).collect();
+    let count = edges.len();
+    (edges, Groups::of(&numbers, count))
+}
+
+fn all_stacks(tree: &CallTree, node: u32) -> Range<u32> {
+    tree.nodes[node as usize].stacks.clone()
+}
+
+/// The stack that ends at a node: the first of its range, if any does.
+fn own_stack(tree: &CallTree, node: u32) -> Range<u32> {
+    let first = tree.nodes[node as usize].stacks.start;
+    // The next node in order is the first child; when it begins one later, a stack ends here.
+    let child = tree.nodes.get(node as usize + 1).filter(|next| next.parent == node);
+    let has_own = child.is_none_or(|child| child.stacks.start > first);
+    first..first + u32::from(has_own)
 }
 
 impl Item {
-    const fn new(family: Family, node: u32, function: u32) -> Self {
-        Self { family, function, caller: None, node, ranges: Vec::new(), same_as: None }
+    const fn new(family: Family, function: u32) -> Self {
+        Self { family, function, caller: None, node: 0, ranges: Vec::new(), same_as: None }
     }
 }
 
 /// Adds a range that starts no earlier than all before it. One inside the last is left out: recursion.
 fn extend(ranges: &mut Ranges, range: &Range<u32>) {
     match ranges.last_mut() {
+        _ if range.is_empty() => {}
         Some(last) if range.end <= last.end => {}
         Some(last) if range.start == last.end => last.end = range.end,
         _ => ranges.push(range.clone()),
     }
 }
+
+/// For keys that nobody outside chooses.
+type FastMap<K, V> = HashMap<K, V, BuildHasherDefault<Mix>>;
 
 fn hash(ranges: &[Range<u32>]) -> u64 {
     let mut mix = Mix::default();

@@ -65,11 +65,11 @@ pub struct Basis {
 pub fn total_shares(diff: &ProfileDiff) -> Vec<[f64; 2]> {
     let samples = [diff.baseline_samples(), diff.candidate_samples()].map(|all| all.max(1) as f64);
     let mut shares = vec![[0.0; 2]; diff.functions.len()];
-    for total in items::totals(&tree::CallTree::of(&diff.stacks)) {
-        for stack in total.ranges.iter().cloned().flatten() {
+    for (function, ranges) in items::totals(&tree::CallTree::of(&diff.stacks)).iter().enumerate() {
+        for stack in ranges.iter().cloned().flatten() {
             let pooled = diff.pooled(stack as usize);
             for side in 0..2 {
-                shares[total.function as usize][side] += pooled[side] as f64 / samples[side];
+                shares[function][side] += pooled[side] as f64 / samples[side];
             }
         }
     }
@@ -112,10 +112,9 @@ pub fn judge(diff: &ProfileDiff, policy: &Policy) -> Judgement {
         verdicts.push(Verdict { p, q, significant: q <= policy.q, ..tested.verdict(index) });
     }
     let groups = groups::reduce(&tested, &stack_q, &mut verdicts);
-    verdicts.sort_by(|left, right| {
-        left.p.total_cmp(&right.p).then_with(|| left.subject.cmp(&right.subject))
-    });
-    let [replicates_baseline, replicates_candidate] = tested.design.replicates();
+    // Stable: what has the same p stays in the order of its items, which is that of the names.
+    verdicts.sort_by(|left, right| left.p.total_cmp(&right.p));
+    let [replicates_baseline, replicates_candidate] = tested.design().replicates();
     let basis = Basis {
         factor: tested.factor.value,
         dispersion: tested.prior.typical(),

@@ -79,6 +79,11 @@ impl Sums {
         &self.rows[start..start + self.replicates]
     }
 
+    /// Samples of all stacks before each, all replicates together.
+    pub(super) fn mass(&self) -> Vec<f64> {
+        self.rows.chunks(self.replicates.max(1)).map(|row| row.iter().sum()).collect()
+    }
+
     /// Adds the samples of a range of stacks to `counts`, by replicate.
     pub(super) fn add_range(&self, range: &Range<u32>, counts: &mut [f64]) {
         let (low, high) = (self.row(range.start), self.row(range.end));
