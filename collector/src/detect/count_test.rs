@@ -33,6 +33,16 @@ impl Exposures {
         Self { design, rows, pooled, replicates, degrees }
     }
 
+    /// Number of rows, used or not.
+    pub(super) const fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Sums over the rows that are used: of the baseline, and of the candidate.
+    pub(super) const fn pooled(&self) -> [f64; 2] {
+        self.pooled
+    }
+
     /// Residual degrees of freedom of any item.
     pub(super) const fn degrees(&self) -> f64 {
         self.degrees

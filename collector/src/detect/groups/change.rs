@@ -17,9 +17,9 @@ impl Changes {
     /// sums over stacks is then the sum of their differences.
     pub(in super::super) fn of(tested: &Tested<'_>) -> Self {
         let stacks = tested.diff.stacks.len();
-        let weights = tested.design.pooled(&tested.exposures).map(|n| 1.0 / n.max(1.0));
-        let mut sides = vec![None; tested.exposures.len()];
-        for stratum in &tested.design.strata {
+        let weights = tested.exposures.pooled().map(|n| 1.0 / n.max(1.0));
+        let mut sides = vec![None; tested.exposures.rows()];
+        for stratum in &tested.design().strata {
             for (side, rows) in [&stratum.baseline, &stratum.candidate].into_iter().enumerate() {
                 for row in rows {
                     sides[*row] = Some(side);

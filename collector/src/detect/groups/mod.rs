@@ -187,7 +187,7 @@ impl<'s> Search<'s> {
 
     /// Samples of a set by replicate.
     fn counts(&self, set: &Ranges) -> Vec<f64> {
-        let mut counts = vec![0.0; self.tested.exposures.len()];
+        let mut counts = vec![0.0; self.tested.exposures.rows()];
         for range in set {
             self.tested.sums.add_range(range, &mut counts);
         }
