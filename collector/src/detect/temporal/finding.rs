@@ -37,6 +37,16 @@ impl Rung {
     /// From the shortest to the longest.
     pub const ALL: [Self; 5] =
         [Self::TenMinutes, Self::Hour, Self::SixHours, Self::Day, Self::Drift];
+
+    /// Length of a window in whole hours, at least one.
+    #[must_use]
+    pub const fn hours(self) -> u64 {
+        match self {
+            Self::TenMinutes | Self::Hour => 1,
+            Self::SixHours => 6,
+            Self::Day | Self::Drift => 24,
+        }
+    }
 }
 
 /// Why something was found.
