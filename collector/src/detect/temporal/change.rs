@@ -29,9 +29,7 @@ pub(super) fn change_point(step: &Step, candidate: &Candidate) -> ChangePoint {
     let item = candidate.item;
     let mut positions: Vec<usize> = (0..candidate.k + WINDOWS_BEFORE)
         .map_while(|back| candidate.at.checked_sub(back * series.width))
-        .filter(|at| {
-            !(series.logs[item][*at] - step.seasonal.expected[item][*at]).is_nan()
-        })
+        .filter(|at| !(series.logs[item][*at] - step.seasonal.expected[item][*at]).is_nan())
         .collect();
     positions.reverse();
     let values: Vec<f64> = positions
@@ -54,10 +52,8 @@ pub(super) fn change_point(step: &Step, candidate: &Candidate) -> ChangePoint {
     let inside = || sums.iter().filter(|(_, sum)| *sum <= limit).map(|(at, _)| *at);
     let first = inside().min().unwrap_or(best);
     let last = inside().max().unwrap_or(best);
-    let within = Span {
-        start_unix_ns: start(first),
-        end_unix_ns: series.span(positions[last]).end_unix_ns,
-    };
+    let within =
+        Span { start_unix_ns: start(first), end_unix_ns: series.span(positions[last]).end_unix_ns };
     ChangePoint { unix_ns: start(best), within }
 }
 

@@ -181,8 +181,8 @@ impl Daily {
         let least = options.rel_min.max(abs).ln_1p();
         let t = (self.change.abs() - least) / scale.standard_deviation;
         let rising: Vec<f64> = self.points.iter().rev().map(|(_, log)| *log).collect();
-        let is_trend = theil_sen(&self.points) * self.change > 0.0
-            && mann_kendall(&rising) < TREND_P_MAX;
+        let is_trend =
+            theil_sen(&self.points) * self.change > 0.0 && mann_kendall(&rising) < TREND_P_MAX;
         let p = if is_trend { (2.0 * t_upper_tail(t, scale.degrees)).min(1.0) } else { 1.0 };
         Candidate {
             rung: Rung::Drift,

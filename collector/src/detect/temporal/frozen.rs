@@ -182,7 +182,9 @@ fn day_at(timeline: &Timeline, function: usize, end: u64) -> Option<f64> {
 
 fn anchors(timeline: &Timeline, item: Item, end: u64) -> Vec<(FunctionKey, f32)> {
     let mut anchors: Vec<(FunctionKey, f32)> = (0..timeline.functions.len())
-        .filter(|function| !matches!(item, Item::Own(own) | Item::Anywhere(own) if own == *function))
+        .filter(
+            |function| !matches!(item, Item::Own(own) | Item::Anywhere(own) if own == *function),
+        )
         .filter_map(|function| {
             let log = day_at(timeline, function, end)? as f32;
             Some((timeline.functions[function].key.clone(), log))

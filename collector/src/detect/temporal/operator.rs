@@ -102,8 +102,7 @@ impl<'s> Operator<'s> {
         at: usize,
         residuals: &'r Residuals,
     ) -> impl Iterator<Item = [f64; 2]> + 'r {
-        let factor =
-            if self.series.items[item].is_share() { residuals.factors } else { [0.0; 2] };
+        let factor = if self.series.items[item].is_share() { residuals.factors } else { [0.0; 2] };
         let level = mean(residuals.trailing.iter().map(|at| self.series.logs[item][*at]));
         self.tested(at).map(move |at| {
             let log = self.series.logs[item][at];

@@ -87,7 +87,8 @@ fn root(changes: &[Change], containment: &Containment) -> usize {
     let holds = |other: &&(usize, &Change)| {
         let inside = anchor.delta * part(anchor.item, other.1.item, containment);
         other.1.candidate.change * anchor.candidate.change > 0.0
-            && (inside >= INSIDE_MIN * anchor.delta.abs() || inside <= -INSIDE_MIN * anchor.delta.abs())
+            && (inside >= INSIDE_MIN * anchor.delta.abs()
+                || inside <= -INSIDE_MIN * anchor.delta.abs())
             && other.1.candidate.t >= STRENGTH_MIN * anchor.candidate.t
     };
     let all: Vec<(usize, &Change)> = changes.iter().enumerate().collect();

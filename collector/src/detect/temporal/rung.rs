@@ -70,18 +70,15 @@ impl Step {
         let hourly = Seasonal::of(&hours, 1);
         let fine = series(Rung::TenMinutes);
         let between = Seasonal::between(&fine, &hours, &hourly);
-        let step = |rung, series, seasonal| Self {
-            rung,
-            series,
-            seasonal,
-            past: RefCell::default(),
-        };
+        let step =
+            |rung, series, seasonal| Self { rung, series, seasonal, past: RefCell::default() };
         let long = [(Rung::SixHours, 1), (Rung::Day, DAY_WINDOWS)].map(|(rung, lag)| {
             let series = series(rung);
             let seasonal = Seasonal::of(&series, lag);
             step(rung, series, seasonal)
         });
-        let mut ladder = vec![step(Rung::TenMinutes, fine, between), step(Rung::Hour, hours, hourly)];
+        let mut ladder =
+            vec![step(Rung::TenMinutes, fine, between), step(Rung::Hour, hours, hourly)];
         ladder.extend(long);
         ladder
     }

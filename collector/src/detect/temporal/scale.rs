@@ -60,7 +60,10 @@ pub(super) fn scales(
             }
             let windows = (buffer.len() * stride) as f64 / width as f64;
             let noise = operator.noise(item, at, against);
-            let count = 1.0 / super::operator::mean(operator.tested(at).map(|at| operator.series.noise[item][at]));
+            let count = 1.0
+                / super::operator::mean(
+                    operator.tested(at).map(|at| operator.series.noise[item][at]),
+                );
             Some(Scatter {
                 dispersion: spread(&mut buffer).powi(2) / noise,
                 degrees: (windows / (CORRELATED * operator.k) as f64).max(DEGREES_MIN),

@@ -36,7 +36,10 @@ impl Seasonal {
                 (0..=windows)
                     .map(|at| {
                         if series.is_masked(item) {
-                            mean(&series.logs[item], &self::references(series, at, lag_days, Some(item)))
+                            mean(
+                                &series.logs[item],
+                                &self::references(series, at, lag_days, Some(item)),
+                            )
                         } else {
                             mean(&series.logs[item], &references[at])
                         }

@@ -200,8 +200,7 @@ impl Series {
             }
         }
         for (watched, span) in mask.own() {
-            let Some(item) =
-                self.items.iter().position(|item| item.watched(timeline) == *watched)
+            let Some(item) = self.items.iter().position(|item| item.watched(timeline) == *watched)
             else {
                 continue;
             };
