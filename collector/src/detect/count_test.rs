@@ -329,3 +329,97 @@ impl Estimate {
         Self { rates: [0.0; 2], variances: [0.0; 2], variance: 0.0, null_variance: 0.0 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn groups(baseline: usize, candidate: usize, rows: Vec<f64>) -> Exposures {
+        let stratum = Stratum {
+            baseline: (0..baseline).collect(),
+            candidate: (baseline..baseline + candidate).collect(),
+        };
+        Exposures::new(Design { strata: vec![stratum], is_paired: false }, rows)
+    }
+
+    fn noise(dispersion: f64, degrees: f64) -> Noise {
+        Noise { dispersion, degrees, factor_log_variance: 0.0 }
+    }
+
+    fn close(found: f64, truth: f64) {
+        assert!((found / truth - 1.0).abs() < 1e-9, "{found} for {truth}");
+    }
+
+    #[test]
+    fn the_dispersion_of_groups_is_that_of_pearson() {
+        // statsmodels GLM, Poisson with identity link: tests/reference/count_test.py.
+        let exposures = groups(3, 3, vec![1000.0, 1200.0, 1100.0, 900.0, 1300.0, 1100.0]);
+        let sample = Sample::new(&[90.0, 130.0, 110.0, 70.0, 150.0, 110.0], &exposures);
+        close(sample.pearson(), 2.338_675_213_675_212);
+    }
+
+    #[test]
+    fn pairs_are_a_weighted_mean_of_their_differences() {
+        // statsmodels WLS of the differences on a constant: tests/reference/count_test.py.
+        let stratum = Stratum { baseline: vec![0, 1, 2, 3], candidate: vec![4, 5, 6, 7] };
+        let rows = vec![1000.0, 2000.0, 1500.0, 800.0, 1200.0, 1800.0, 1600.0, 900.0];
+        let exposures = Exposures::new(Design { strata: vec![stratum], is_paired: true }, rows);
+        let counts = [100.0, 230.0, 140.0, 95.0, 150.0, 260.0, 190.0, 121.0];
+        let sample = Sample::new(&counts, &exposures);
+        close(sample.pearson(), 0.155_064_453_040_794);
+        let outcome = sample.compare(noise(sample.pearson(), 3.0), |_| 0.0);
+        close(outcome.delta, 0.025_220_003_860_368_052);
+        close(outcome.t, 9.627_213_900_410_565);
+        close(outcome.p, 0.001_189_384_210_658_374_4);
+    }
+
+    #[test]
+    fn the_interval_is_that_of_two_poisson_rates() {
+        let exposures = groups(2, 2, vec![1e3; 4]);
+        let sample = Sample::new(&[200.0, 200.0, 250.0, 250.0], &exposures);
+        let outcome = sample.compare(noise(1.0, f64::INFINITY), |_| 0.0);
+        // Rates 0.2 and 0.25: se = sqrt(0.2/2000 + 0.25/2000) = 0.015.
+        assert!((outcome.interval(1.96)[1] - (0.05 + 1.96 * 0.015)).abs() < 1e-12);
+        // ln(1.25) ± 1.96 sqrt(1/400 + 1/500).
+        let [low, high] = outcome.ratio_interval(1.96).unwrap();
+        close(low, (1.25f64.ln() - 1.96 * 0.0045f64.sqrt()).exp());
+        close(high, (1.25f64.ln() + 1.96 * 0.0045f64.sqrt()).exp());
+    }
+
+    #[test]
+    fn a_minimum_effect_makes_it_harder() {
+        let exposures = groups(2, 2, vec![1e3; 4]);
+        let sample = Sample::new(&[200.0, 200.0, 250.0, 250.0], &exposures);
+        let p = |minimum: f64| sample.compare(noise(1.0, 20.0), |_| minimum).p;
+        assert!(p(0.0) < 0.01 && p(0.04) > 0.2 && p(0.06) == 1.0, "{} {}", p(0.0), p(0.04));
+    }
+
+    #[test]
+    fn few_counts_need_the_exact_test_too() {
+        let exposures = groups(2, 2, vec![1e3; 4]);
+        let outcome =
+            Sample::new(&[0.0, 0.0, 3.0, 2.0], &exposures).compare(noise(1.0, 1e7), |_| 0.0);
+        // All five on the candidate: 2^-5, and half of it is mid-p.
+        close(outcome.p, 0.5f64.powi(6));
+    }
+
+    #[test]
+    fn strata_are_compared_each_with_its_own_kind() {
+        // The slow kind of machine runs the function twice as much; the candidate has more of that kind.
+        let strata = vec![
+            Stratum { baseline: vec![0, 1, 2, 3], candidate: vec![6, 7] },
+            Stratum { baseline: vec![4, 5], candidate: vec![8, 9, 10, 11] },
+        ];
+        let counts =
+            [100.0, 104.0, 98.0, 99.0, 205.0, 197.0, 101.0, 98.0, 199.0, 203.0, 198.0, 201.0];
+        let stratified =
+            Exposures::new(Design { strata: strata.clone(), is_paired: false }, vec![1e4; 12]);
+        let sample = Sample::new(&counts, &stratified);
+        assert!(sample.pearson() < 0.2, "{}", sample.pearson());
+        let outcome = sample.compare(noise(1.0, 18.0), |_| 0.0);
+        assert!(outcome.p > 0.2, "{outcome:?}");
+        let mixed = groups(6, 6, vec![1e4; 12]);
+        let outcome = Sample::new(&counts, &mixed).compare(noise(1.0, 18.0), |_| 0.0);
+        assert!(outcome.p < 0.001, "{outcome:?}");
+    }
+}

@@ -199,4 +199,19 @@ mod tests {
         let noise = noises(&[[100.0, 100.0, 100.0, 100.0]]);
         assert_eq!((noise[0].dispersion, noise[0].degrees), (1.0, 2.0));
     }
+
+    #[test]
+    fn what_items_lend_each_other_is_what_limma_finds() {
+        // limma 3.54 squeezeVar, by tests/reference/moderation.R; of one mean count, so the trend is flat.
+        let dispersions = [1.2, 9.5, 1.1, 14.0, 1.3, 2.2, 30.0, 1.05, 6.0, 1.4, 18.0, 1.15];
+        let scatter =
+            |dispersion| Scatter { dispersion, degrees: 4.0, mean_count: 100.0, rate: 0.01 };
+        let scatters = dispersions.map(scatter);
+        let prior = Prior::learn(&scatters);
+        assert!((prior.degrees() / 2.928_483_598_078_21 - 1.0).abs() < 1e-6, "{}", prior.degrees());
+        let found = prior.noise(&scatters[6], 0.0).dispersion;
+        assert!((found / 18.624_526_090_234_21 - 1.0).abs() < 1e-6, "{found}");
+        let found = prior.noise(&scatters[7], 0.0).dispersion;
+        assert!((found / 1.910_912_157_147_89 - 1.0).abs() < 1e-6, "{found}");
+    }
 }

@@ -108,7 +108,8 @@ mod tests {
         assert!((found / truth - 1.0).abs() < 1e-6, "{found} for {truth}");
     }
 
-    /// Reference: scipy 1.x `stats.t.sf`, `stats.t.isf`, `stats.binom.sf(x-1, …)`, `special.polygamma(1, …)`.
+    /// Reference: scipy 1.10 `stats.t.sf`, `stats.t.isf`, `stats.betabinom`, `special.polygamma(1, …)`, by
+    /// tests/reference/count_test.py.
     #[test]
     fn the_functions_agree_with_scipy() {
         close(t_upper_tail(2.0, 5.0), 0.050_969_739_414_929_18);
@@ -116,6 +117,10 @@ mod tests {
         close(t_quantile(0.025, 2.0), 4.302_652_729_749_464);
         close(t_quantile(0.025, 30.0), 2.042_272_456_301_238);
         close(t_quantile(0.025, f64::INFINITY), 1.959_963_984_540_054);
+        close(t_upper_tail(5.1, 28.0), 1.054_966_544_793_324_7e-5);
+        close(beta_binomial_upper_mid(9.0, 10.0, 0.5, 0.0), 0.005_859_375);
+        close(beta_binomial_upper_mid(9.0, 10.0, 0.5, 0.1), 0.033_340_454_101_562_306);
+        close(beta_binomial_upper_mid(30.0, 40.0, 0.4, 0.05), 0.004_989_701_260_900_484);
         close(trigamma(0.5), 4.934_802_200_544_68);
         close(trigamma(7.3), 0.146_795_768_131_427_03);
     }
