@@ -78,9 +78,9 @@ pub struct CostShift {
 pub enum ShiftKind {
     /// One function went and another came in its place.
     Rename,
-    /// Part of a function's work is done by another.
+    /// A part of a function's work is done by another.
     Move,
-    /// A called function became part of its caller, or the reverse.
+    /// A called function became part of its callers.
     Inline,
     /// One function became several.
     Split,

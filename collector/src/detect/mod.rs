@@ -16,6 +16,7 @@ mod syscalls;
 mod discovery;
 pub mod temporal;
 mod groups;
+mod shift;
 mod group;
 mod policy;
 mod verdict;

@@ -13,6 +13,7 @@ mod told;
 
 use super::functions::Tested;
 use super::items::Ranges;
+use super::shift::Shifts;
 use super::{Cause, Direction, Group, SeenAs, Subject, Verdict};
 
 pub(super) use change::{Changes, intersection, union, without};
@@ -59,6 +60,7 @@ pub(super) fn reduce(tested: &Tested<'_>, q: &[f64], verdicts: &mut [Verdict]) -
     }
     let changes = Changes::of(tested);
     let p_max = significant.iter().map(|index| p[*index]).fold(0.0, f64::max);
+    let shifts = Shifts { tested, changes: &changes, p_max };
     for direction in [Direction::Worse, Direction::Better] {
         let search = Search { tested, changes: &changes, direction, p_max };
         let mut left = search.significant(&significant);
@@ -74,6 +76,9 @@ pub(super) fn reduce(tested: &Tested<'_>, q: &[f64], verdicts: &mut [Verdict]) -
             let mut group = cause.group;
             group.root.p = p[cause.item];
             group.root.q = q[cause.item];
+            if let Some(moved) = shifts.of(cause.item) {
+                group.cause = Cause::CostShift(moved);
+            }
             told.mark(&cause.members, &mut group, functions);
             groups.push(group);
         }
@@ -181,18 +186,18 @@ impl<'s> Search<'s> {
         if outside < OUTSIDE_SHARE_MAX * own {
             return true;
         }
-        let outcome = self.tested.test(&self.counts(&without(found.ranges, explained)));
+        let outcome = self.tested.test(&counts_of(self.tested, &without(found.ranges, explained)));
         outcome.delta * self.sign() <= 0.0 || 2.0 * outcome.p > self.p_max
     }
+}
 
-    /// Samples of a set by replicate.
-    fn counts(&self, set: &Ranges) -> Vec<f64> {
-        let mut counts = vec![0.0; self.tested.exposures.rows()];
-        for range in set {
-            self.tested.sums.add_range(range, &mut counts);
-        }
-        counts
+/// Samples of a set by replicate.
+pub(super) fn counts_of(tested: &Tested<'_>, set: &Ranges) -> Vec<f64> {
+    let mut counts = vec![0.0; tested.exposures.rows()];
+    for range in set {
+        tested.sums.add_range(range, &mut counts);
     }
+    counts
 }
 
 /// How a family is called where people read it.
