@@ -1,12 +1,8 @@
 //! Measures what one comparison of 10,000 functions on 60 replicates costs; `cargo xtask bench detect` runs it.
-//!
-//! Prints one line of JSON: milliseconds of the whole detector, of a floor and of a plain peer on the same stacks, and
-//! the memory that the detector had at most.
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::HashMap;
+use std::fs;
 use std::hint::black_box;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use flamewatch_collector::detect::{Policy, judge};
@@ -18,60 +14,47 @@ use profiler_common::profile::Quality;
 const FUNCTIONS: u32 = 10_000;
 const REPLICATES_A_SIDE: u32 = 30;
 const STACKS: u32 = 20_000;
-const ROUNDS: usize = 7;
-
-/// Counts bytes that are in use, and the most there were.
-struct Counted;
-
-static IN_USE: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call goes to the system's allocator with the layout that came in; the counts touch no memory of it.
-unsafe impl GlobalAlloc for Counted {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let in_use = IN_USE.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        PEAK.fetch_max(in_use, Ordering::Relaxed);
-        // SAFETY: the caller keeps the promises of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        IN_USE.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the promises of `dealloc`, and all of this allocator's memory is the system's.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counted = Counted;
+const ROUNDS: usize = 15;
 
 fn main() {
     let diff = diff();
     let policy = Policy::default();
-    let mut ours = Vec::new();
-    let mut floor = Vec::new();
-    let mut peer = Vec::new();
-    let mut peak = 0;
+    let (mut ours, mut floor, mut peer) = (Vec::new(), Vec::new(), Vec::new());
+    let mut peak_kb = 0;
     for _ in 0..ROUNDS {
-        let before = IN_USE.load(Ordering::Relaxed);
-        PEAK.store(before, Ordering::Relaxed);
+        let before_kb = forget_peak();
         ours.push(timed(|| drop(black_box(judge(&diff, &policy)))));
-        peak = peak.max(PEAK.load(Ordering::Relaxed) - before);
+        peak_kb = peak_kb.max(status_kb("VmHWM").saturating_sub(before_kb));
         floor.push(timed(|| drop(black_box(read_all(&diff)))));
         peer.push(timed(|| drop(black_box(count_by_hash(&diff)))));
     }
-    let judgement = judge(&diff, &policy);
+    let (ours, floor, peer) = (median(ours), median(floor), median(peer));
     println!(
-        "{{\"functions\":{FUNCTIONS},\"replicates\":{},\"stacks\":{},\"tests\":{},\"detector_ms\":{:.2},\
-         \"floor_ms\":{:.2},\"peer_ms\":{:.2},\"peak_mb\":{:.1}}}",
+        "{FUNCTIONS} functions on {} replicates, {} stacks, {} tests; medians of {ROUNDS} rounds",
         2 * REPLICATES_A_SIDE,
         diff.stacks.len(),
-        judgement.basis.tests,
-        median(ours),
-        median(floor),
-        median(peer),
-        peak as f64 / f64::from(1 << 20),
+        judge(&diff, &policy).basis.tests
     );
+    println!("  detector, whole                        {ours:8.1} ms   limit 50");
+    println!("  floor: each count is read once         {floor:8.1} ms   {:.1} x", ours / floor);
+    println!("  peer: self and total in hash maps only {peer:8.1} ms   {:.3} x", ours / peer);
+    println!(
+        "  memory of the detector at most         {:8.1} MB   limit 64",
+        peak_kb as f64 / 1024.0
+    );
+}
+
+/// Makes the kernel forget how much memory this process had at most; returns what it has now, in KB.
+fn forget_peak() -> u64 {
+    fs::write("/proc/self/clear_refs", "5").expect("the kernel lets a process clear its own peak");
+    status_kb("VmRSS")
+}
+
+fn status_kb(key: &str) -> u64 {
+    let status = fs::read_to_string("/proc/self/status").expect("/proc is mounted");
+    let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("the kernel says it");
+    let digits = line.trim_start_matches(':').trim().trim_end_matches("kB").trim();
+    digits.parse().expect("a number of kB")
 }
 
 fn timed(run: impl FnOnce()) -> f64 {

@@ -1,5 +1,6 @@
 //! Measures what the product costs on this host.
 
+mod detect;
 mod memory;
 mod programs;
 mod syscalls;
@@ -22,6 +23,8 @@ enum What {
     Unwind(unwind::Args),
     /// Share of whole stacks of real programs under load, by the reason of the rest
     Programs(programs::Args),
+    /// Time and memory of one comparison of 10,000 functions on 60 replicates
+    Detect,
     /// Memory and CPU time of the agent beside 300 processes of 40 programs, and beside a compiler
     Memory(memory::Args),
 }
@@ -32,6 +35,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         What::Syscalls => syscalls::run(),
         What::Unwind(args) => unwind::run(args),
         What::Programs(args) => programs::run(args),
+        What::Detect => detect::run(),
         What::Memory(args) => memory::run(args),
     }
 }
