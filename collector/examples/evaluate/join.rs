@@ -1,0 +1,179 @@
+//! Puts what two versions counted beside each other, as the collector would.
+
+use std::collections::BTreeMap;
+
+use flamewatch_collector::diff::{
+    FunctionKey, ProfileDiff, Replicate, Replication, StackCount, StackTable,
+};
+use profiler_common::profile::Quality;
+
+use crate::scene::{Drawn, Host, Scene};
+use crate::variant::{Scope, Variant};
+
+/// Samples per CPU second.
+const FREQUENCY: u64 = 99;
+
+/// The stacks of two versions, each once, and where those of each version are among them.
+#[derive(Debug)]
+pub(crate) struct Join {
+    /// In the order of the differences that this makes.
+    pub(crate) functions: Vec<FunctionKey>,
+    /// Root first.
+    pub(crate) stacks: Vec<Vec<u32>>,
+    places: [Vec<u32>; 2],
+    /// Cost by stack of each version.
+    pub(crate) shares: [Vec<f64>; 2],
+    /// Number of each function of the versions in `functions`.
+    renumbered: Vec<u32>,
+}
+
+impl Join {
+    /// Joins two versions whose functions have the same numbers, as far as both have them.
+    pub(crate) fn of(variants: [&Variant; 2]) -> Self {
+        let longest = if variants[1].functions.len() > variants[0].functions.len() { 1 } else { 0 };
+        let mut keys = variants[longest].functions.clone();
+        keys.push(FunctionKey { module: "program".to_owned(), function: "[unnamed]".to_owned() });
+        let mut functions = keys.clone();
+        functions.sort();
+        functions.dedup();
+        let number = |key: &FunctionKey| functions.binary_search(key).unwrap_or_default() as u32;
+        let renumbered: Vec<u32> = keys.iter().map(number).collect();
+        let mut known: BTreeMap<Vec<u32>, u32> = BTreeMap::new();
+        let mut stacks: Vec<Vec<u32>> = Vec::new();
+        let mut places = [Vec::new(), Vec::new()];
+        for (side, variant) in variants.into_iter().enumerate() {
+            for stack in &variant.stacks {
+                let path: Vec<u32> =
+                    stack.functions.iter().map(|f| renumbered[*f as usize]).collect();
+                let next = stacks.len() as u32;
+                let place = *known.entry(path.clone()).or_insert(next);
+                if place == next {
+                    stacks.push(path);
+                }
+                places[side].push(place);
+            }
+        }
+        stacks.push(vec![renumbered[keys.len() - 1]]);
+        let mut shares = [vec![0.0; stacks.len()], vec![0.0; stacks.len()]];
+        for (side, variant) in variants.into_iter().enumerate() {
+            for (stack, place) in variant.stacks.iter().zip(&places[side]) {
+                shares[side][*place as usize] += stack.share;
+            }
+        }
+        Self { functions, stacks, places, shares, renumbered }
+    }
+
+    /// A set of stacks of the versions, in the numbers of this join.
+    pub(crate) fn scope(&self, scope: &Scope) -> Scope {
+        let number = |function: &u32| self.renumbered[*function as usize];
+        match scope {
+            Scope::Own(function) => Scope::Own(number(function)),
+            Scope::Total(function) => Scope::Total(number(function)),
+            Scope::Edge(caller, called) => Scope::Edge(number(caller), number(called)),
+            Scope::Path(path) => Scope::Path(path.iter().map(number).collect()),
+        }
+    }
+
+    /// True cost of a set of stacks, in the numbers of this join: before and after.
+    pub(crate) fn truth(&self, scope: &Scope) -> [f64; 2] {
+        let cost = |side: usize| {
+            let stacks = self.stacks.iter().zip(&self.shares[side]);
+            stacks.filter(|(stack, _)| scope.holds(stack)).map(|(_, share)| share).sum()
+        };
+        [cost(0), cost(1)]
+    }
+
+    /// The difference of the first windows, cumulated.
+    pub(crate) fn diff(&self, scene: &Scene<'_>, drawn: &Drawn, windows: usize) -> ProfileDiff {
+        let hosts = drawn.sides[0].len() + drawn.sides[1].len();
+        let mut counts = vec![0_u64; self.stacks.len() * hosts];
+        let mut replicates = [Vec::new(), Vec::new()];
+        let mut row = 0;
+        for (side, of_side) in drawn.sides.iter().enumerate() {
+            for (number, host) in of_side.iter().enumerate() {
+                let places = self.places(scene, [side, number]);
+                let samples = self.add_host(host, places, windows, &mut counts[row..], hosts);
+                let name = if scene.is_paired { 0 } else { side };
+                replicates[side].push(replicate(format!("host-{name}-{number}"), samples, windows));
+                row += 1;
+            }
+        }
+        let stacks = self.stacks.iter().zip(counts.chunks(hosts));
+        let table = stacks
+            .map(|(stack, row)| {
+                let seen = (0..).zip(row).filter(|(_, samples)| **samples > 0);
+                let counts =
+                    seen.map(|(replicate, samples)| StackCount { replicate, samples: *samples });
+                (stack.clone(), counts.collect::<Vec<_>>())
+            })
+            .filter(|(_, counts)| !counts.is_empty())
+            .collect();
+        let [baseline, candidate] = replicates;
+        ProfileDiff {
+            replication: if scene.is_paired { Replication::Pairs } else { Replication::Units },
+            baseline,
+            candidate,
+            baseline_quality: Quality::default(),
+            candidate_quality: Quality::default(),
+            functions: self.functions.clone(),
+            stacks: StackTable::new(table),
+            syscalls: Vec::new(),
+        }
+    }
+
+    /// What a host counted in one window, by stack.
+    pub(crate) fn host_window(
+        &self,
+        scene: &Scene<'_>,
+        drawn: &Drawn,
+        [side, host]: [usize; 2],
+        window: usize,
+    ) -> Vec<u64> {
+        let mut column = vec![0; self.stacks.len()];
+        let counted = &drawn.sides[side][host];
+        for (place, count) in self.places(scene, [side, host]).iter().zip(&counted.windows[window])
+        {
+            column[*place as usize] += u64::from(*count);
+        }
+        column[self.stacks.len() - 1] += u64::from(counted.unnamed[window]);
+        column
+    }
+
+    fn places(&self, scene: &Scene<'_>, [side, host]: [usize; 2]) -> &[u32] {
+        let is_affected = (host as f64) < scene.affected * scene.hosts[side] as f64;
+        &self.places[if is_affected { side } else { 0 }]
+    }
+
+    /// Adds a host's counts to its column and returns the sum.
+    fn add_host(
+        &self,
+        host: &Host,
+        places: &[u32],
+        windows: usize,
+        column: &mut [u64],
+        step: usize,
+    ) -> u64 {
+        let mut sum = 0;
+        for counts in &host.windows[..windows] {
+            for (place, count) in places.iter().zip(counts) {
+                column[*place as usize * step] += u64::from(*count);
+                sum += u64::from(*count);
+            }
+        }
+        let unnamed: u64 = host.unnamed[..windows].iter().map(|count| u64::from(*count)).sum();
+        column[(self.stacks.len() - 1) * step] += unnamed;
+        sum + unnamed
+    }
+}
+
+fn replicate(name: String, samples: u64, windows: usize) -> Replicate {
+    Replicate {
+        name,
+        samples,
+        cpu_ns: samples * (1_000_000_000 / FREQUENCY),
+        windows: windows as u64,
+        seconds: 300.0 * windows as f64,
+        work: None,
+        stratum: 0,
+    }
+}
