@@ -84,8 +84,7 @@ fn paths(whole: &Variant, shares: [f64; 2]) -> Vec<Scope> {
     let is_inside = |cost: f64| cost >= shares[0] && cost <= shares[1];
     let inside = costs.into_iter().filter(|(_, cost)| is_inside(*cost));
     let candidates = inside.map(|(path, cost)| (Scope::Path(path.to_vec()), cost));
-    let is_one_of_many = |(scope, cost): &(Scope, f64)| {
-        whole.share(&Scope::Total(scope.function())) > 1.2 * cost
-    };
+    let is_one_of_many =
+        |(scope, cost): &(Scope, f64)| whole.share(&Scope::Total(scope.function())) > 1.2 * cost;
     candidates.filter(is_one_of_many).map(|(scope, _)| scope).collect()
 }

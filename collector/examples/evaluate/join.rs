@@ -94,7 +94,11 @@ impl Join {
                 let places = self.places(scene, [side, number]);
                 let samples = self.add_host(host, places, windows, &mut counts[row..], hosts);
                 let name = if scene.is_paired { 0 } else { side };
-                replicates[side].push(replicate(format!("host-{name}-{number}"), samples, windows));
+                // A kind of machine on which a change shows is known, and both sides have it.
+                let is_kind = (number as f64) < scene.affected * of_side.len() as f64;
+                let stratum = u32::from(scene.affected < 1.0 && is_kind);
+                let name = format!("host-{name}-{number}");
+                replicates[side].push(Replicate { stratum, ..replicate(name, samples, windows) });
                 row += 1;
             }
         }

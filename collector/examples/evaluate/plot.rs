@@ -61,7 +61,9 @@ impl Axis {
 
     fn ticks(&self) -> Vec<f64> {
         if !self.is_logarithmic {
-            return (0..=5).map(|k| self.low + (self.high - self.low) * f64::from(k) / 5.0).collect();
+            return (0..=5)
+                .map(|k| self.low + (self.high - self.low) * f64::from(k) / 5.0)
+                .collect();
         }
         let (first, last) = (self.low.log10().ceil() as i32, self.high.log10().floor() as i32);
         (first..=last).map(|power| 10_f64.powi(power)).collect()
@@ -143,7 +145,8 @@ impl Plot {
             );
         }
         for (x, y) in &places {
-            let _ = writeln!(out, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{colour}\"/>");
+            let _ =
+                writeln!(out, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{colour}\"/>");
         }
         let y = TOP + 12.0 + 18.0 * number as f64;
         let x = WIDTH - RIGHT + 14.0;
@@ -166,7 +169,11 @@ impl Plot {
 }
 
 fn label(value: f64) -> String {
-    if value != 0.0 && value.abs() < 1e-3 { format!("{value:.0e}") } else { format!("{}", (value * 1e4).round() / 1e4) }
+    if value != 0.0 && value.abs() < 1e-3 {
+        format!("{value:.0e}")
+    } else {
+        format!("{}", (value * 1e4).round() / 1e4)
+    }
 }
 
 fn escaped(text: &str) -> String {

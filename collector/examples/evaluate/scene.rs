@@ -65,9 +65,9 @@ impl<'s> Scene<'s> {
     pub(crate) fn draw(&self, name: &[u64]) -> Drawn {
         let weather = Weather::draw(&self.noise, name, self.windows);
         // Before and after are different windows.
-        let after = self.is_paired.then(|| {
-            Weather::draw(&self.noise, &[name, &[1]].concat(), self.windows)
-        });
+        let after = self
+            .is_paired
+            .then(|| Weather::draw(&self.noise, &[name, &[1]].concat(), self.windows));
         let side = |side: usize| -> Vec<Host> {
             let weather = if side == 1 { after.as_ref().unwrap_or(&weather) } else { &weather };
             (0..self.hosts[side]).map(|host| self.host(name, [side, host], weather)).collect()

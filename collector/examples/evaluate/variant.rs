@@ -74,11 +74,6 @@ impl Variant {
         inside.map(|stack| stack.share).sum()
     }
 
-    /// Cost of everything.
-    pub(crate) fn total(&self) -> f64 {
-        self.stacks.iter().map(|stack| stack.share).sum()
-    }
-
     /// The same with the cost of a set of stacks multiplied.
     pub(crate) fn scaled(&self, scope: &Scope, factor: f64) -> Self {
         let mut changed = self.clone();

@@ -20,7 +20,8 @@ pub(super) fn alarms(view: &View) -> Vec<Alarm> {
         let candidate = before.len();
         regresses(&[before, after].concat(), candidate)
     };
-    let alarm = |item: &super::view::Item| Alarm { scope: item.scope.clone(), delta: view.delta(item) };
+    let alarm =
+        |item: &super::view::Item| Alarm { scope: item.scope.clone(), delta: view.delta(item) };
     view.items.iter().filter(is_regression).map(alarm).collect()
 }
 

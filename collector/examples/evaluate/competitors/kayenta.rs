@@ -25,7 +25,8 @@ pub(super) fn alarms(view: &View) -> Vec<Alarm> {
         let [low, estimate] = shift(&before, &after);
         estimate > 0.0 && low > TOLERANCE * estimate
     };
-    let alarm = |item: &super::view::Item| Alarm { scope: item.scope.clone(), delta: view.delta(item) };
+    let alarm =
+        |item: &super::view::Item| Alarm { scope: item.scope.clone(), delta: view.delta(item) };
     view.items.iter().filter(is_high).map(alarm).collect()
 }
 

@@ -26,7 +26,13 @@ fn two_sided(before: &[f64], after: &[f64], exact: Option<&[f64]>) -> f64 {
     for x in before {
         for y in after {
             ties |= x == y;
-            u += if y > x { 1.0 } else if y == x { 0.5 } else { 0.0 };
+            u += if y > x {
+                1.0
+            } else if y == x {
+                0.5
+            } else {
+                0.0
+            };
         }
     }
     let (m, n) = (before.len() as f64, after.len() as f64);
@@ -73,10 +79,14 @@ fn upper_tails(m: usize, n: usize) -> Vec<f64> {
     }
     let all: f64 = ways[m].iter().sum();
     let mut tail = 0.0;
-    let mut tails: Vec<f64> = ways[m].iter().rev().map(|count| {
-        tail += count / all;
-        tail
-    }).collect();
+    let mut tails: Vec<f64> = ways[m]
+        .iter()
+        .rev()
+        .map(|count| {
+            tail += count / all;
+            tail
+        })
+        .collect();
     tails.reverse();
     tails
 }

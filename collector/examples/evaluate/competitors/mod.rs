@@ -41,9 +41,7 @@ const Q: f64 = 0.01;
 /// (1995).
 fn discoveries(mut alarms: Vec<(f64, Alarm)>, tests: usize) -> Vec<Alarm> {
     alarms.sort_by(|left, right| left.0.total_cmp(&right.0));
-    let within = |(rank, (p, _)): (usize, &(f64, Alarm))| {
-        p * tests as f64 / (rank + 1) as f64 <= Q
-    };
+    let within = |(rank, (p, _)): (usize, &(f64, Alarm))| p * tests as f64 / (rank + 1) as f64 <= Q;
     let last = alarms.iter().enumerate().rposition(within).map_or(0, |at| at + 1);
     alarms.truncate(last);
     alarms.into_iter().map(|(_, alarm)| alarm).collect()

@@ -19,6 +19,7 @@ pub(super) fn alarms(view: &View) -> Vec<Alarm> {
         });
         p < P_MAX && moments(&after)[0] > (1.0 + MAGNITUDE) * moments(&before)[0]
     };
-    let alarm = |item: &super::view::Item| Alarm { scope: item.scope.clone(), delta: view.delta(item) };
+    let alarm =
+        |item: &super::view::Item| Alarm { scope: item.scope.clone(), delta: view.delta(item) };
     view.items.iter().filter(has_change).map(alarm).collect()
 }

@@ -14,6 +14,7 @@ pub(super) fn alarms(view: &View) -> Vec<Alarm> {
         welch(&before, &after).is_some_and(|[t, _]| t > T)
             && moments(&after)[0] > (1.0 + RELATIVE) * moments(&before)[0]
     };
-    let alarm = |item: &super::view::Item| Alarm { scope: item.scope.clone(), delta: view.delta(item) };
+    let alarm =
+        |item: &super::view::Item| Alarm { scope: item.scope.clone(), delta: view.delta(item) };
     view.items.iter().filter(has_alert).map(alarm).collect()
 }

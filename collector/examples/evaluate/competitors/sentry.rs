@@ -27,6 +27,7 @@ pub(super) fn alarms(view: &View) -> Vec<Alarm> {
         }
         has_crossed
     };
-    let alarm = |item: &super::view::Item| Alarm { scope: item.scope.clone(), delta: view.delta(item) };
+    let alarm =
+        |item: &super::view::Item| Alarm { scope: item.scope.clone(), delta: view.delta(item) };
     view.items.iter().filter(crosses).map(alarm).collect()
 }

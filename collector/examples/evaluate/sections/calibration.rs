@@ -48,10 +48,21 @@ pub(super) fn run(run: &Run) -> Section {
     );
     let mut calibration = Table::new(
         "",
-        &["hosts", "noise", "tests", "a = .05", "a = .001", "a = 1e-5", "alarms, no minimum", "alarms, as shipped"],
+        &[
+            "hosts",
+            "noise",
+            "tests",
+            "a = .05",
+            "a = .001",
+            "a = 1e-5",
+            "alarms, no minimum",
+            "alarms, as shipped",
+        ],
     );
-    let mut rivals =
-        Table::new("Comparisons of equals with an alarm (and alarms in each), known methods:", &["hosts", "noise"]);
+    let mut rivals = Table::new(
+        "Comparisons of equals with an alarm (and alarms in each), known methods:",
+        &["hosts", "noise"],
+    );
     rivals.head.extend(RIVALS.iter().filter(|rival| rival.compares_hosts).map(|rival| rival.name));
     let mut worst = [0.0_f64; 3];
     let mut whole = Tally::default();
@@ -62,7 +73,8 @@ pub(super) fn run(run: &Run) -> Section {
         for (number, (name, noise)) in NOISES.iter().enumerate() {
             let rounds = run.size(24, if hosts == 30 { 80 } else { 240 });
             let tally = measure(run, [hosts, number], *noise, rounds);
-            let ratio = |level: usize| tally.below[level] as f64 / tally.tests as f64 / LEVELS[level];
+            let ratio =
+                |level: usize| tally.below[level] as f64 / tally.tests as f64 / LEVELS[level];
             for level in 0..3 {
                 worst[level] = worst[level].max(ratio(level));
             }
@@ -108,7 +120,11 @@ fn finish(section: &mut Section, whole: &Tally, worst: [f64; 3]) {
         at_most(0.01, 0.03),
     );
     section.figure("its 95 % bound", bound, [Limit::Free; 2]);
-    section.figure("false groups in one comparison", whole.groups as f64 / whole.comparisons as f64, [Limit::Free; 2]);
+    section.figure(
+        "false groups in one comparison",
+        whole.groups as f64 / whole.comparisons as f64,
+        [Limit::Free; 2],
+    );
 }
 
 impl Tally {

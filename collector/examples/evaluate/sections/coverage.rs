@@ -14,8 +14,13 @@ use crate::scene::Scene;
 use crate::variant::{Scope, Variant, scopes};
 
 /// Bands of the share before, by their upper ends.
-const BANDS: [(&str, f64); 5] =
-    [("< 0.1 %", 0.001), ("0.1 to 1 %", 0.01), ("1 to 5 %", 0.05), ("5 to 20 %", 0.2), ("20 to 60 %", 0.6)];
+const BANDS: [(&str, f64); 5] = [
+    ("< 0.1 %", 0.001),
+    ("0.1 to 1 %", 0.01),
+    ("1 to 5 %", 0.05),
+    ("5 to 20 %", 0.2),
+    ("20 to 60 %", 0.6),
+];
 
 /// What was counted in a band.
 #[derive(Debug, Clone, Copy, Default)]
@@ -40,7 +45,10 @@ pub(super) fn run(run: &Run) -> Section {
          what grew."
             .to_owned(),
     );
-    let mut table = Table::new("", &["hosts", "noise", "time", "share", "intervals", "coverage", "error, s.e.", "bias"]);
+    let mut table = Table::new(
+        "",
+        &["hosts", "noise", "time", "share", "intervals", "coverage", "error, s.e.", "bias"],
+    );
     let mut all: Bands = Default::default();
     for hosts in [3, 10, 30] {
         for (noise_name, noise) in [("light", Noise::LIGHT), ("typical", Noise::TYPICAL)] {
@@ -64,9 +72,17 @@ pub(super) fn run(run: &Run) -> Section {
         curves.push(Curve { name: name.to_owned(), points, has_line: true });
         for (number, band) in of_time.iter().enumerate().filter(|(_, band)| band.intervals >= 200) {
             let what = format!("coverage, {name}, share {}", BANDS[number].0);
-            section.figure(format!("{what} (at least)"), band.coverage(), [Limit::AtLeast(0.93), Limit::AtLeast(0.88)]);
+            section.figure(
+                format!("{what} (at least)"),
+                band.coverage(),
+                [Limit::AtLeast(0.93), Limit::AtLeast(0.88)],
+            );
             if band.coverage() > 0.97 {
-                section.figure(format!("{what} (at most)"), band.coverage(), [Limit::AtMost(0.97), Limit::Free]);
+                section.figure(
+                    format!("{what} (at most)"),
+                    band.coverage(),
+                    [Limit::AtMost(0.97), Limit::Free],
+                );
             }
         }
     }
@@ -74,8 +90,18 @@ pub(super) fn run(run: &Run) -> Section {
     section.plots.push(Plot {
         file: "coverage".to_owned(),
         title: "Coverage of the 95 % interval by the function's share".to_owned(),
-        x: Axis { label: "share of CPU, upper end of the band", low: 0.0005, high: 1.0, is_logarithmic: true },
-        y: Axis { label: "intervals that hold the truth", low: 0.85, high: 1.0, is_logarithmic: false },
+        x: Axis {
+            label: "share of CPU, upper end of the band",
+            low: 0.0005,
+            high: 1.0,
+            is_logarithmic: true,
+        },
+        y: Axis {
+            label: "intervals that hold the truth",
+            low: 0.85,
+            high: 1.0,
+            is_logarithmic: false,
+        },
         curves,
         levels: vec![0.93, 0.95, 0.97],
         marks: Vec::new(),

@@ -49,7 +49,17 @@ pub(super) fn run(run: &Run) -> Section {
          effect of zero, two-sided. `tau` is the coefficient of variation of the frame's share between hosts."
             .to_owned(),
     );
-    let head = ["hosts", "noise", "time", "share", "tau", "samples a host", "limit", "ours: growth", "ours: R"];
+    let head = [
+        "hosts",
+        "noise",
+        "time",
+        "share",
+        "tau",
+        "samples a host",
+        "limit",
+        "ours: growth",
+        "ours: R",
+    ];
     let mut table = Table::new("", &head);
     table.head.extend(RIVALS.iter().take(METHODS - 1).map(|rival| rival.name));
     let mut ratios: Vec<(usize, bool, f64)> = Vec::new();
@@ -147,7 +157,9 @@ fn cells(run: &Run) -> Vec<Cell> {
                 continue;
             }
             for (number, share) in shares.iter().enumerate() {
-                for (family, of) in [Scope::Own as fn(u32) -> Scope, Scope::Total].iter().enumerate() {
+                for (family, of) in
+                    [Scope::Own as fn(u32) -> Scope, Scope::Total].iter().enumerate()
+                {
                     // Each cell on another program: all of them on all would take hours.
                     let program = (number + family + hosts) % run.programs.len();
                     let scope = nearest(&run.programs[program], *of, *share);
@@ -177,7 +189,8 @@ fn measure(run: &Run, cell: &Cell) -> Measured {
     let mut power = Vec::new();
     for (number, multiple) in MULTIPLES.iter().enumerate() {
         let name = [run.seed, 18, share.to_bits(), cell.hosts as u64, tau.to_bits(), number as u64];
-        let row = found_by(run, &scene, cell, [multiple * limit / share, run.size(40.0, 100.0)], &name);
+        let row =
+            found_by(run, &scene, cell, [multiple * limit / share, run.size(40.0, 100.0)], &name);
         power.push(row);
         // What is found by all is found by all with more.
         if row[0] >= 0.99 && row[2] >= 0.99 {
@@ -238,7 +251,11 @@ fn plot(cell: &Cell, measured: &Measured, number: usize) -> Plot {
         .filter(|(method, _)| *method != 1 || is_quiet)
         .map(|(method, name)| Curve {
             name: name.to_owned(),
-            points: MULTIPLES.iter().zip(&measured.power).map(|(at, row)| (*at, row[method])).collect(),
+            points: MULTIPLES
+                .iter()
+                .zip(&measured.power)
+                .map(|(at, row)| (*at, row[method]))
+                .collect(),
             has_line: true,
         })
         .collect();

@@ -41,7 +41,18 @@ pub(super) fn run(run: &Run) -> Section {
     );
     let mut table = Table::new(
         "",
-        &["change", "growth", "events", "found", "groups", "top-1", "top-1 equivalent", "top-3", "top-3 equivalent", "overlap"],
+        &[
+            "change",
+            "growth",
+            "events",
+            "found",
+            "groups",
+            "top-1",
+            "top-1 equivalent",
+            "top-3",
+            "top-3 equivalent",
+            "overlap",
+        ],
     );
     let mut own = Tally::default();
     let mut path = Tally::default();
@@ -60,11 +71,23 @@ pub(super) fn run(run: &Run) -> Section {
     }
     let rate = |tally: &Tally, hits: u64| hits as f64 / tally.found as f64;
     let at_least = |goal, bound| [Limit::AtLeast(goal), Limit::AtLeast(bound)];
-    section.figure("groups per event", rate(&all, all.groups), [Limit::AtMost(1.1), Limit::AtMost(1.5)]);
+    section.figure(
+        "groups per event",
+        rate(&all, all.groups),
+        [Limit::AtMost(1.1), Limit::AtMost(1.5)],
+    );
     section.figure("top-1, self, exact", rate(&own, own.first[0]), at_least(0.95, 0.85));
     section.figure("top-3, self, exact", rate(&own, own.third[0]), at_least(0.98, 0.85));
-    section.figure("top-1, path, up to equivalence", rate(&path, path.first[1]), at_least(0.85, 0.7));
-    section.figure("top-3, path, up to equivalence", rate(&path, path.third[1]), at_least(0.92, 0.7));
+    section.figure(
+        "top-1, path, up to equivalence",
+        rate(&path, path.first[1]),
+        at_least(0.85, 0.7),
+    );
+    section.figure(
+        "top-3, path, up to equivalence",
+        rate(&path, path.third[1]),
+        at_least(0.92, 0.7),
+    );
     section.tables.push(table);
     section
 }
@@ -135,7 +158,8 @@ fn compare(join: &Join, groups: &[&Group], truth: &Scope) -> Tally {
     tally.found = 1;
     tally.groups = groups.len() as u64;
     let is_exact = |scope: &Scope| scope.function() == truth.function();
-    let is_equivalent = |scope: &Scope| is_exact(scope) || overlap(join, scope, truth) >= EQUIVALENT;
+    let is_equivalent =
+        |scope: &Scope| is_exact(scope) || overlap(join, scope, truth) >= EQUIVALENT;
     let told = &join.functions[truth.function() as usize].function;
     let is_in_chain = groups[0].chain.iter().take(3).any(|name| name == told);
     tally.first = [u64::from(is_exact(first)), u64::from(is_equivalent(first))];

@@ -39,8 +39,10 @@ pub(super) fn run(run: &Run) -> Section {
          Below: regressions of +60 % that were taken for shifts."
             .to_owned(),
     );
-    let mut table =
-        Table::new("", &["change", "events", "caught", "kind right", "false regression", "nothing told"]);
+    let mut table = Table::new(
+        "",
+        &["change", "events", "caught", "kind right", "false regression", "nothing told"],
+    );
     let mut caught = Vec::new();
     for (name, rewrite) in REWRITES {
         let tally = measure(run, rewrite);
@@ -77,13 +79,21 @@ pub(super) fn run(run: &Run) -> Section {
         };
         if rewrite == Rewrite::Lines {
             let rate = tally.regressions as f64 / tally.events as f64;
-            section.figure("lines only: events with a regression", rate, [Limit::AtMost(0.01), Limit::AtMost(0.05)]);
+            section.figure(
+                "lines only: events with a regression",
+                rate,
+                [Limit::AtMost(0.01), Limit::AtMost(0.05)],
+            );
         } else if !rate.is_nan() {
             section.figure(format!("{rewrite:?}: caught").to_lowercase(), rate, goals);
         }
     }
     let lost = lost as f64 / f64::from(found as u32);
-    section.figure("real regressions taken for a shift", lost, [Limit::AtMost(0.02), Limit::AtMost(0.06)]);
+    section.figure(
+        "real regressions taken for a shift",
+        lost,
+        [Limit::AtMost(0.02), Limit::AtMost(0.06)],
+    );
     section.tables.extend([table, lost_table]);
     section
 }
@@ -118,8 +128,7 @@ fn lose(run: &Run, growth: Growth) -> Tally {
             return Tally::default();
         };
         let whole = Variant::of(base);
-        let judgement =
-            look(run, number, [&whole, &changed.variant], (changed.affected, &name));
+        let judgement = look(run, number, [&whole, &changed.variant], (changed.affected, &name));
         count(&judgement, Rewrite::Lines)
     });
     sum(&tallies)
