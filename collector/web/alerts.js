@@ -40,13 +40,20 @@ function card(alert) {
     isFunction && alert.evidence.changed_paths.length > 0 ? paths(alert.evidence.changed_paths) : "");
 }
 
-const syscallTitle = (verdict) => (verdict.metric === "error_rate"
-  ? `${verdict.syscall} fails more often` : `${verdict.syscall} is slower (${verdict.metric})`);
+const isLatency = (metric) => /^p\d+$/.test(metric);
+const isRate = (metric) => metric === "call_rate" || metric === "calls_per_request";
+
+function syscallTitle({ syscall, metric }) {
+  if (isLatency(metric)) return `${syscall} is slower (${metric})`;
+  if (isRate(metric)) return `${syscall} is called more often`;
+  if (metric === "latency_shape") return `${syscall} is slower for a part of its calls`;
+  return metric === "error_rate" ? `${syscall} fails more often` : `${syscall} fails more often (${metric.replace("_", " ")})`;
+}
 
 function evidence(alert, verdict, isFunction) {
-  const text = isFunction || verdict.metric === "error_rate" ? percent : duration;
-  const signed = isFunction || verdict.metric === "error_rate"
-    ? change : (value) => `${value < 0 ? "−" : "+"}${duration(Math.abs(value))}`;
+  const isTime = !isFunction && isLatency(verdict.metric);
+  const text = isTime ? duration : !isFunction && isRate(verdict.metric) ? count : percent;
+  const signed = isTime || text === count ? (value) => `${value < 0 ? "−" : "+"}${text(Math.abs(value))}` : change;
   const before = verdict.baseline_value === null ? "none" : text(verdict.baseline_value);
   const relative = verdict.delta_rel === null ? "" : ` (${verdict.delta_rel >= 0 ? "+" : "−"}${percent(Math.abs(verdict.delta_rel))} relative)`;
   const { baseline_cores: from, candidate_cores: to } = alert.evidence;

@@ -120,8 +120,9 @@ function functionsTable(answer, view) {
 }
 
 function syscallsTable(answer) {
-  const text = (row, value) => (row.metric === "error_rate" ? percent(value) : duration(value));
-  const signed = (row, value) => (row.metric === "error_rate" ? change(value) : `${value < 0 ? "−" : "+"}${duration(Math.abs(value))}`);
+  const unit = (row) => (/^p\d+$/.test(row.metric) ? duration : row.metric.startsWith("call") ? count : percent);
+  const text = (row, value) => unit(row)(value);
+  const signed = (row, value) => (unit(row) === percent ? change(value) : `${value < 0 ? "−" : "+"}${unit(row)(Math.abs(value))}`);
   return table("Syscalls, the strongest evidence first", [
     { title: "Syscall", value: (row) => row.name, cell: (row) => row.name },
     { title: "Number", value: (row) => row.metric, cell: (row) => row.metric.replace("_", " ") },

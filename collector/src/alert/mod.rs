@@ -129,9 +129,8 @@ pub fn fingerprint(service: &str, subject: &Subject) -> String {
     let parts = match subject {
         // Self and total of one function are one problem.
         Subject::Function { module, function, .. } => ["function", module, function],
-        // All quantiles of a syscall are one problem; its errors are another.
-        Subject::Syscall { name, metric: SyscallMetric::ErrorRate } => ["syscall", name, "errors"],
-        Subject::Syscall { name, .. } => ["syscall", name, "latency"],
+        // All quantiles of a syscall are one problem; its errors are another, and how often it is called a third.
+        Subject::Syscall { name, metric } => ["syscall", name, metric.family()],
     };
     let mut hash = Sha256::new();
     for part in [service, "worse"].into_iter().chain(parts) {

@@ -76,7 +76,7 @@ fn is_build_id(version: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use profiler_common::profile::{Frame, Profile, Quality};
+    use profiler_common::profile::{Frame, Profile};
 
     use super::*;
     use crate::detect::{FunctionKind, SyscallMetric};
@@ -95,8 +95,7 @@ mod tests {
                     start_unix_ns: start * 10,
                     cpu_ns: 0,
                     profile,
-                    quality: Quality::default(),
-                    syscalls: Vec::new(),
+                    ..UnitWindow::default()
                 }
             })
             .collect();

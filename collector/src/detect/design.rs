@@ -36,21 +36,32 @@ impl Design {
     /// is not usable. Where that leaves nothing, kinds of machines are compared with each other.
     pub(super) fn of(diff: &ProfileDiff, policy: &Policy) -> Self {
         let baselines = diff.baseline.len();
+        Self::among(diff, |row| {
+            let replicate = match row.checked_sub(baselines) {
+                None => &diff.baseline[row],
+                Some(index) => &diff.candidate[index],
+            };
+            is_usable(replicate, policy)
+        })
+    }
+
+    /// The same over the rows that `is_used` says.
+    pub(super) fn among(diff: &ProfileDiff, is_used: impl Fn(usize) -> bool) -> Self {
+        let baselines = diff.baseline.len();
         if diff.replication == Replication::Pairs {
-            let pairs = (0..baselines.min(diff.candidate.len())).filter(|at| {
-                is_usable(&diff.baseline[*at], policy) && is_usable(&diff.candidate[*at], policy)
-            });
-            let baseline: Vec<usize> = pairs.collect();
+            let pairs = 0..baselines.min(diff.candidate.len());
+            let baseline: Vec<usize> =
+                pairs.filter(|at| is_used(*at) && is_used(at + baselines)).collect();
             let candidate = baseline.iter().map(|at| at + baselines).collect();
             return Self { strata: vec![Stratum { baseline, candidate }], is_paired: true };
         }
         let mut strata: BTreeMap<u32, Stratum> = BTreeMap::new();
         let empty = || Stratum { baseline: Vec::new(), candidate: Vec::new() };
-        for index in usable(&diff.baseline, policy) {
+        for index in (0..baselines).filter(|row| is_used(*row)) {
             let stratum = strata.entry(diff.baseline[index].stratum).or_insert_with(empty);
             stratum.baseline.push(index);
         }
-        for index in usable(&diff.candidate, policy) {
+        for index in (0..diff.candidate.len()).filter(|index| is_used(index + baselines)) {
             let stratum = strata.entry(diff.candidate[index].stratum).or_insert_with(empty);
             stratum.candidate.push(index + baselines);
         }
@@ -83,6 +94,13 @@ impl Design {
     /// Whether both sides have enough replicates for a test.
     pub(super) fn is_replicated(&self, policy: &Policy) -> bool {
         self.replicates().into_iter().all(|count| count >= policy.min_replicates.max(2))
+    }
+
+    /// Rows that are used: of the baseline, and of the candidate.
+    pub(super) fn rows(&self) -> [Vec<usize>; 2] {
+        let rows =
+            |of: fn(&Stratum) -> &Vec<usize>| self.strata.iter().flat_map(of).copied().collect();
+        [rows(|stratum| &stratum.baseline), rows(|stratum| &stratum.candidate)]
     }
 
     /// Residual degrees of freedom: replicates minus two means for each stratum; pairs minus one.

@@ -84,7 +84,7 @@ pub fn total_shares(diff: &ProfileDiff) -> Vec<[f64; 2]> {
 #[must_use]
 pub fn judge(diff: &ProfileDiff, policy: &Policy) -> Judgement {
     let tested = Tested::of(diff, policy);
-    let mut syscalls = syscalls::judge(diff, policy);
+    let mut syscalls = syscalls::judge(diff, policy, tested.factor);
     let stack_p = tested.p_values();
     let is_first = |index: &usize| tested.items.list[*index].same_as.is_none();
     let distinct: Vec<usize> = (0..stack_p.len()).filter(is_first).collect();

@@ -42,6 +42,8 @@ pub struct Policy {
     pub error_rel_min: f64,
     /// Growth of an error rate that is of no interest, share of calls.
     pub error_abs_min: f64,
+    /// Growth of the number of calls for each CPU-second or request that is of no interest, relative.
+    pub calls_rel_min: f64,
 }
 
 impl Default for Policy {
@@ -65,6 +67,7 @@ impl Default for Policy {
             p99_abs_min_ns: 1_000_000,
             error_rel_min: 0.20,
             error_abs_min: 0.001,
+            calls_rel_min: 0.20,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Tests of the whole detector on replicates drawn from a known truth: hosts that differ, windows that differ, Poisson.
 
 use profiler_common::abi::latency::bucket_of;
-use profiler_common::profile::{Frame, FrameKind, LatencyHistogram, Profile, Quality};
+use profiler_common::profile::{Frame, FrameKind, LatencyHistogram, Profile};
 
 use super::{Direction, FunctionKind, Policy, Subject, SyscallMetric, Verdict, judge};
 use crate::diff::{Grouping, ProfileDiff};
@@ -100,8 +100,7 @@ fn unit_window(unit: usize, profile: Profile) -> UnitWindow {
         start_unix_ns: 0,
         cpu_ns: profile.total() * 10_000_000,
         profile,
-        quality: Quality::default(),
-        syscalls: Vec::new(),
+        ..UnitWindow::default()
     }
 }
 

@@ -1,8 +1,11 @@
 //! What the detector says about one function or syscall.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+use super::syscalls::errno_name;
 
 /// Which time of a function is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -15,10 +18,12 @@ pub enum FunctionKind {
     Total,
 }
 
-/// Which number of a syscall is meant.
+/// Which number of a syscall is meant; in JSON its [`key`](Self::key). In each family what tells more comes later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(into = "String", try_from = "String")]
 pub enum SyscallMetric {
+    /// Share of the calls slower than the latency at which the two sides differ most.
+    LatencyShape,
     /// Half of the calls are faster.
     P50,
     /// 95 % of the calls are faster.
@@ -27,6 +32,12 @@ pub enum SyscallMetric {
     P99,
     /// Share of the calls that failed.
     ErrorRate,
+    /// Share of the calls that failed with this errno.
+    Errno(u32),
+    /// Calls for each second of CPU time.
+    CallRate,
+    /// Calls for each request.
+    CallsPerRequest,
 }
 
 /// What a verdict is about.
@@ -64,8 +75,8 @@ pub enum Direction {
 
 /// What the detector says about one subject.
 ///
-/// Values are shares of the service's CPU samples (0 to 1) for functions, nanoseconds for p50, p95 and p99, and shares
-/// of calls (0 to 1) for error rates.
+/// Values are shares of the service's CPU samples (0 to 1) for functions, nanoseconds for p50, p95 and p99, calls
+/// for each CPU-second or request for call rates, and shares of calls (0 to 1) for the other numbers of syscalls.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     /// What this is about.
@@ -140,25 +151,81 @@ impl Verdict {
 }
 
 impl SyscallMetric {
-    /// The quantile, or `None` for the error rate.
+    /// All but the errnos.
+    const ALL: [Self; 7] = [
+        Self::LatencyShape,
+        Self::P50,
+        Self::P95,
+        Self::P99,
+        Self::ErrorRate,
+        Self::CallRate,
+        Self::CallsPerRequest,
+    ];
+
+    /// The quantile, or `None` for what is no latency at a quantile.
     pub(crate) const fn quantile(self) -> Option<f64> {
         match self {
             Self::P50 => Some(0.5),
             Self::P95 => Some(0.95),
             Self::P99 => Some(0.99),
-            Self::ErrorRate => None,
+            Self::LatencyShape
+            | Self::ErrorRate
+            | Self::Errno(_)
+            | Self::CallRate
+            | Self::CallsPerRequest => None,
         }
     }
 
-    /// As it stands in labels and tables.
+    /// As it stands in JSON: `p99`, `error_rate`, `errno_2`.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
+    pub fn key(self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::LatencyShape => "latency_shape",
             Self::P50 => "p50",
             Self::P95 => "p95",
             Self::P99 => "p99",
             Self::ErrorRate => "error_rate",
+            Self::CallRate => "call_rate",
+            Self::CallsPerRequest => "calls_per_request",
+            Self::Errno(errno) => return Cow::Owned(format!("errno_{errno}")),
+        })
+    }
+
+    /// What its numbers have in common: `latency`, `errors` or `calls`. Those of one family are one problem.
+    #[must_use]
+    pub const fn family(self) -> &'static str {
+        match self {
+            Self::LatencyShape | Self::P50 | Self::P95 | Self::P99 => "latency",
+            Self::ErrorRate | Self::Errno(_) => "errors",
+            Self::CallRate | Self::CallsPerRequest => "calls",
         }
+    }
+
+    /// As it stands in tables: like the key, but errnos by name.
+    #[must_use]
+    pub fn name(self) -> Cow<'static, str> {
+        match self {
+            Self::Errno(errno) => errno_name(errno).map_or_else(|| self.key(), Cow::Borrowed),
+            _ => self.key(),
+        }
+    }
+}
+
+impl From<SyscallMetric> for String {
+    fn from(metric: SyscallMetric) -> Self {
+        metric.key().into_owned()
+    }
+}
+
+impl TryFrom<String> for SyscallMetric {
+    type Error = String;
+
+    fn try_from(key: String) -> Result<Self, Self::Error> {
+        let errno = key.strip_prefix("errno_").and_then(|errno| errno.parse().ok());
+        errno
+            .map(Self::Errno)
+            .or_else(|| Self::ALL.into_iter().find(|metric| metric.key() == key))
+            .ok_or_else(|| format!("`{key}` is no number of a syscall"))
     }
 }
 
@@ -179,5 +246,30 @@ impl fmt::Display for Subject {
             Self::Function { function, kind, .. } => write!(out, "{function} ({})", kind.name()),
             Self::Syscall { name, metric } => write!(out, "{name} ({})", metric.name()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_of_a_syscall_survives_json() {
+        for metric in SyscallMetric::ALL.into_iter().chain([SyscallMetric::Errno(2)]) {
+            let subject = Subject::Syscall { name: "openat".to_owned(), metric };
+            let text = serde_json::to_string(&subject).unwrap();
+            assert_eq!(serde_json::from_str::<Subject>(&text).unwrap(), subject, "{text}");
+        }
+        assert!(serde_json::from_str::<SyscallMetric>("\"p98\"").is_err());
+    }
+
+    #[test]
+    fn an_errno_is_told_by_its_name() {
+        let subject = |errno| Subject::Syscall {
+            name: "openat".to_owned(),
+            metric: SyscallMetric::Errno(errno),
+        };
+        assert_eq!(subject(2).to_string(), "openat (ENOENT)");
+        assert_eq!(subject(4095).to_string(), "openat (errno_4095)");
     }
 }

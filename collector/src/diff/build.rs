@@ -174,6 +174,7 @@ impl Counter {
             functions: keys.into_iter().map(|(key, _)| key).collect(),
             stacks: table(stacks, &new_index),
             syscalls,
+            facts: Default::default(),
         }
     }
 }
@@ -226,8 +227,7 @@ mod tests {
             start_unix_ns,
             cpu_ns: 0,
             profile,
-            quality: Quality::default(),
-            syscalls: Vec::new(),
+            ..UnitWindow::default()
         }
     }
 

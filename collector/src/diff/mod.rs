@@ -14,8 +14,8 @@ mod trust;
 pub use args::{DiffArgs, Output};
 pub use offline::command;
 pub use sides::{
-    FunctionKey, ProfileDiff, Replicate, Replication, StackCount, StackTable, SyscallCounts,
-    SyscallDiff, Work, is_flow_control,
+    FunctionKey, ProfileDiff, Replicate, Replication, SideFacts, StackCount, StackTable,
+    SyscallCounts, SyscallDiff, UnitFacts, Work, is_flow_control,
 };
 pub(crate) use table::{show, verdict_table};
 pub use trust::WHOLE_SHARE_MIN;
@@ -25,6 +25,10 @@ use crate::store::UnitWindow;
 /// Most stacks that are compared; the rarest are left out.
 pub const STACKS_MAX: usize = 200_000;
 
+/// How far a window may begin in the future: clocks of a fleet differ by less; one that runs farther ahead puts what is
+/// still to come beside what was.
+pub const AHEAD_NS_MAX: u64 = 120 * 1_000_000_000;
+
 /// How windows become replicates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grouping {
@@ -32,6 +36,8 @@ pub struct Grouping {
     pub window_ns: u64,
     /// Time after the start of a unit that is left out, in nanoseconds.
     pub warm_up_ns: u64,
+    /// The time now, Unix nanoseconds: windows more than [`AHEAD_NS_MAX`] after it are left out.
+    pub now_unix_ns: u64,
     /// Syscall of which each call that succeeds is one request; without it, something that may stand for requests.
     pub request_syscall: Option<String>,
     /// What a replicate is; chosen by the data when `None`.
@@ -40,7 +46,13 @@ pub struct Grouping {
 
 impl Default for Grouping {
     fn default() -> Self {
-        Self { window_ns: 60_000_000_000, warm_up_ns: 0, request_syscall: None, replication: None }
+        Self {
+            window_ns: 60_000_000_000,
+            warm_up_ns: 0,
+            now_unix_ns: u64::MAX,
+            request_syscall: None,
+            replication: None,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use flate2::read::MultiGzDecoder;
-use profiler_common::profile::{Frame, FrameKind, Profile, Quality, parse_folded};
+use profiler_common::profile::{Frame, FrameKind, Profile, parse_folded};
 use serde::Serialize;
 
 use super::args::Output;
@@ -90,9 +90,8 @@ fn read_side(paths: &[PathBuf]) -> anyhow::Result<Vec<UnitWindow>> {
                 start_unix_ns: 0,
                 cpu_ns: 0,
                 profile,
-                // The files do not say how their stacks ended.
-                quality: Quality::default(),
-                syscalls: Vec::new(),
+                // The files do not say anything else, such as how their stacks ended.
+                ..UnitWindow::default()
             })
         })
         .collect()

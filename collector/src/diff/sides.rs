@@ -1,5 +1,7 @@
 //! Two sides beside each other, stack by stack and syscall by syscall, replicate by replicate: what the detector reads.
 
+use std::collections::BTreeMap;
+
 use profiler_common::profile::{LatencyHistogram, Quality};
 use serde::{Deserialize, Serialize};
 
@@ -152,6 +154,74 @@ impl StackTable {
     }
 }
 
+/// One (host, unit) of a side.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct UnitFacts {
+    /// Host and unit.
+    pub name: String,
+    /// Start of the first window of this unit and version that the store has, Unix nanoseconds: what its age is counted
+    /// from.
+    pub since_unix_ns: u64,
+    /// Start of its first window that was used, Unix nanoseconds.
+    pub first_unix_ns: u64,
+    /// End of its last window that was used, Unix nanoseconds.
+    pub last_unix_ns: u64,
+    /// Windows that were used; fewer than lie between the two are a gap.
+    pub windows: u64,
+    /// CPU model and kernel; empty where the agent named none.
+    pub machine: String,
+}
+
+impl UnitFacts {
+    /// Age of the unit at the end of its last window, in seconds.
+    #[must_use]
+    pub fn age_seconds(&self) -> f64 {
+        self.last_unix_ns.saturating_sub(self.since_unix_ns) as f64 / 1e9
+    }
+}
+
+/// What is known of a side beside its counts: what to look at before a comparison is believed.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct SideFacts {
+    /// On-CPU samples for each second of CPU time: both sides were sampled alike where these are alike. `None` without
+    /// CPU time.
+    pub samples_per_cpu_second: Option<f64>,
+    /// Share of the samples that the agents of this side lost, 0 to 1; `None` where no agent said.
+    pub lost_share: Option<f64>,
+    /// Share of the samples whose innermost function has a name, 0 to 1; `None` without samples.
+    pub named_share: Option<f64>,
+    /// Start of the first window, Unix nanoseconds; 0 without windows.
+    pub first_unix_ns: u64,
+    /// End of the last window, Unix nanoseconds; 0 without windows.
+    pub last_unix_ns: u64,
+    /// Every (host, unit), by name.
+    pub units: Vec<UnitFacts>,
+    /// Units that began after the first window: new pods, or the same ones restarted.
+    pub appeared: usize,
+    /// Units that were not seen any more in the last two windows.
+    pub vanished: usize,
+    /// Units with a gap of a window or more: a restart under the same name, or an agent that was away.
+    pub interrupted: usize,
+    /// Windows left out because their unit was still warming up.
+    pub warm_up_windows: u64,
+    /// Whether no unit was past the warm-up, so that nothing was left out.
+    pub is_cold: bool,
+    /// Windows left out because they start in the future: the clock of their host runs ahead.
+    pub future_windows: u64,
+}
+
+impl SideFacts {
+    /// Kinds of machines (CPU model and kernel) by name, with the number of units on each.
+    #[must_use]
+    pub fn machines(&self) -> BTreeMap<&str, usize> {
+        let mut kinds = BTreeMap::new();
+        for unit in &self.units {
+            *kinds.entry(unit.machine.as_str()).or_default() += 1;
+        }
+        kinds
+    }
+}
+
 /// Two sides beside each other.
 #[derive(Debug, Clone)]
 pub struct ProfileDiff {
@@ -171,6 +241,8 @@ pub struct ProfileDiff {
     pub stacks: StackTable,
     /// Every syscall of either side, by name.
     pub syscalls: Vec<SyscallDiff>,
+    /// What is known of the baseline and of the candidate beside their counts.
+    pub facts: [SideFacts; 2],
 }
 
 impl ProfileDiff {

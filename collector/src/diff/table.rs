@@ -45,6 +45,10 @@ pub(crate) fn show(verdict: &Verdict, value: f64) -> String {
             metric: SyscallMetric::P50 | SyscallMetric::P95 | SyscallMetric::P99,
             ..
         } => show_ns(value),
+        Subject::Syscall { metric: SyscallMetric::CallRate, .. } => format!("{value:.2} /CPU-s"),
+        Subject::Syscall { metric: SyscallMetric::CallsPerRequest, .. } => {
+            format!("{value:.3} /request")
+        }
         Subject::Function { .. } | Subject::Syscall { .. } => format!("{:.2} %", value * 100.0),
     }
 }

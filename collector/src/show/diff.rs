@@ -13,7 +13,7 @@ use super::flamegraph::MIN_SHARE_DEFAULT;
 use super::openapi::SelectionParameters;
 use super::parameters::{ALL_SERVICES, Parameters, seconds};
 use super::tree::{FlatTree, Tree};
-use crate::detect::{Direction, Policy, Subject, Verdict, judge};
+use crate::detect::{Direction, Policy, Subject, SyscallMetric, Verdict, judge};
 use crate::diff::{Grouping, ProfileDiff, Replication};
 use crate::store::{Selection, Store, TimeRange};
 
@@ -77,8 +77,9 @@ struct FunctionChange {
 struct SyscallChange {
     /// Name of the syscall.
     name: String,
-    /// `p50`, `p95`, `p99` or `error_rate`.
-    metric: &'static str,
+    /// `latency_shape`, `p50`, `p95`, `p99`, `error_rate`, `errno_` and a number, `call_rate` or `calls_per_request`.
+    #[schema(value_type = String, example = "p99")]
+    metric: SyscallMetric,
     /// Before.
     baseline: f64,
     /// After.
@@ -200,7 +201,7 @@ fn changes(verdicts: Vec<Verdict>) -> (Vec<FunctionChange>, Vec<SyscallChange>) 
             Subject::Syscall { name, metric } if syscalls.len() < VERDICTS_MAX => {
                 syscalls.push(SyscallChange {
                     name,
-                    metric: metric.name(),
+                    metric,
                     baseline: before,
                     candidate: verdict.candidate_value,
                     change,

@@ -351,7 +351,7 @@ pub struct QualityOf {
 }
 
 /// What one unit of replication did in one window: the row that the detector tests.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct UnitWindow {
     /// Host that the agent named.
     pub host: String,
@@ -359,6 +359,10 @@ pub struct UnitWindow {
     pub unit: String,
     /// Version of the service.
     pub version: String,
+    /// CPU model and kernel of its host, as the agent named them; empty where it named none.
+    pub machine: String,
+    /// Start of the first window of this unit and version that is kept, Unix nanoseconds.
+    pub since_unix_ns: u64,
     /// Start of the window, Unix nanoseconds.
     pub start_unix_ns: u64,
     /// CPU time in nanoseconds: samples times the time each stands for.
@@ -367,8 +371,33 @@ pub struct UnitWindow {
     pub profile: Profile,
     /// How the walks over the user stacks of these samples ended.
     pub quality: Quality,
+    /// What the agents of its host took and lost in that time.
+    pub lost: LostSamples,
     /// Syscalls by name.
     pub syscalls: Vec<UnitSyscall>,
+}
+
+/// Samples that agents took, and those of them that they lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LostSamples {
+    /// Samples taken; 0 where no agent said.
+    pub taken: u64,
+    /// Samples lost.
+    pub lost: u64,
+}
+
+impl LostSamples {
+    /// Adds those of another time or host.
+    pub fn add(&mut self, other: Self) {
+        self.taken = self.taken.saturating_add(other.taken);
+        self.lost = self.lost.saturating_add(other.lost);
+    }
+
+    /// Share that was lost, 0 to 1; `None` where no agent said.
+    #[must_use]
+    pub fn share(self) -> Option<f64> {
+        (self.taken > 0).then(|| (self.lost as f64 / self.taken as f64).min(1.0))
+    }
 }
 
 /// Calls of one syscall by one unit in one window.

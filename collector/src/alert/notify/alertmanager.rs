@@ -102,7 +102,7 @@ fn labels(alert: &Alert) -> BTreeMap<&'static str, String> {
         }
         Subject::Syscall { name, metric } => {
             labels.insert("syscall", name.clone());
-            labels.insert("metric", metric.name().to_owned());
+            labels.insert("metric", metric.key().into_owned());
         }
     }
     labels

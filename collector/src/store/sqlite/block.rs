@@ -6,7 +6,7 @@ use profiler_common::profile::{LatencyHistogram, Quality};
 use prost::Message as _;
 use zstd::bulk::{Compressor, Decompressor};
 
-use crate::store::{StoreError, UnitSyscall};
+use crate::store::{LostSamples, StoreError, UnitSyscall};
 
 /// Largest unpacked block. A block holds less than the batch it came from: identities for indices, and a batch has at
 /// most 16 MiB; ten bytes for each varint that took one give the factor.
@@ -24,6 +24,8 @@ pub(super) struct Content {
     pub(super) syscalls: BTreeMap<(bool, String), UnitSyscall>,
     /// How the walks over the stacks ended.
     pub(super) quality: Quality,
+    /// What the agent took and lost, of all services.
+    pub(super) lost: LostSamples,
 }
 
 /// The packed form. Fields are only added, never renumbered.
@@ -38,6 +40,10 @@ struct Block {
     syscalls: Vec<Syscall>,
     #[prost(message, repeated, tag = "4")]
     walks: Vec<WalkEndCount>,
+    #[prost(uint64, tag = "5")]
+    samples_taken: u64,
+    #[prost(uint64, tag = "6")]
+    samples_lost: u64,
 }
 
 /// A block of which only the walks are read.
@@ -96,6 +102,7 @@ impl Packer {
             block.counts.push(count);
             previous = stack;
         }
+        (block.samples_taken, block.samples_lost) = (content.lost.taken, content.lost.lost);
         let walks = content.quality.ends();
         block.walks =
             walks.map(|(end, samples)| WalkEndCount { end: end.to_owned(), samples }).collect();
@@ -136,6 +143,7 @@ impl Unpacker {
             content.add_syscall(syscall.into());
         }
         add_walks(block.walks, &mut content.quality);
+        content.lost.add(LostSamples { taken: block.samples_taken, lost: block.samples_lost });
         Ok(())
     }
 
@@ -240,11 +248,13 @@ mod tests {
             for (end, samples) in &walks {
                 content.quality.add(end, *samples);
             }
+            content.lost = LostSamples { taken: 9, lost: 2 };
             let quality = content.quality.clone();
             let packed = Packer::new().unwrap().pack(content).unwrap();
             let mut read = Content::default();
             Unpacker::new().unwrap().unpack_into(&packed, &mut read).unwrap();
             prop_assert_eq!(read.stacks, stacks);
+            prop_assert_eq!(read.lost, LostSamples { taken: 9, lost: 2 });
             prop_assert_eq!(&read.quality, &quality);
             let mut walks_only = Quality::default();
             Unpacker::new().unwrap().unpack_walks(&packed, &mut walks_only).unwrap();

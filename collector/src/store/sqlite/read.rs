@@ -53,6 +53,8 @@ impl Series {
 
 #[derive(Default)]
 struct Row {
+    machine: String,
+    since_unix_ns: u64,
     cpu_ns: u64,
     content: Content,
 }
@@ -70,7 +72,9 @@ impl Sqlite {
         let mut rows: BTreeMap<(u64, Runner), Row> = BTreeMap::new();
         let mut unpacker = Unpacker::new()?;
         let mut counts = 0;
-        for Series { id, runner, .. } in find_series(&reader, selection)? {
+        for Series { id, runner, labels } in find_series(&reader, selection)? {
+            let machine = machine_of(&labels)?;
+            let since_unix_ns = first_start(&reader, id).map_err(read)?;
             let mut find = reader
                 .prepare_cached(
                     "SELECT start_unix_ns, cpu_ns, data FROM block WHERE series = ?1 \
@@ -82,7 +86,12 @@ impl Sqlite {
                 .map_err(read)?;
             while let Some(block) = blocks.next().map_err(read)? {
                 let start = unsigned(block.get(0).map_err(read)?) / window_ns * window_ns;
-                let row = rows.entry((start, runner.clone())).or_default();
+                let row = rows.entry((start, runner.clone())).or_insert_with(|| Row {
+                    machine: machine.clone(),
+                    since_unix_ns,
+                    ..Row::default()
+                });
+                row.since_unix_ns = row.since_unix_ns.min(since_unix_ns);
                 let cpu_ns: i64 = block.get(1).map_err(read)?;
                 row.cpu_ns = row.cpu_ns.saturating_add(unsigned(cpu_ns));
                 let data = block.get_ref(2).map_err(read)?.as_blob();
@@ -106,10 +115,13 @@ impl Sqlite {
                     host,
                     unit,
                     version,
+                    machine: row.machine,
+                    since_unix_ns: row.since_unix_ns,
                     start_unix_ns: start,
                     cpu_ns: row.cpu_ns,
                     profile,
                     quality: row.content.quality,
+                    lost: row.content.lost,
                     syscalls: row.content.syscalls.into_values().collect(),
                 })
             })
@@ -262,6 +274,23 @@ fn matches(selection: &Selection, runner: &Runner, labels: &str) -> Result<bool,
         }
     }
     Ok(true)
+}
+
+/// Start of the first block of a series, from the index.
+fn first_start(connection: &Connection, series: i64) -> rusqlite::Result<u64> {
+    connection
+        .prepare_cached("SELECT min(start_unix_ns) FROM block WHERE series = ?1")?
+        .query_row([series], |row| row.get::<_, Option<i64>>(0))
+        .map(|start| unsigned(start.unwrap_or_default()))
+}
+
+/// CPU model and kernel of the host of a series.
+fn machine_of(labels: &str) -> Result<String, StoreError> {
+    let mut labels = parse_labels(labels)?;
+    let parts = ["cpu_model", "kernel"].map(|key| labels.remove(key).unwrap_or_default());
+    let parts: Vec<&str> =
+        parts.iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
+    Ok(parts.join(", "))
 }
 
 /// Labels of a series by key.

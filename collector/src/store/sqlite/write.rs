@@ -10,7 +10,7 @@ use super::block::Content;
 use super::dictionary::{BatchStacks, string};
 use super::writer::Core;
 use super::{failed, signed};
-use crate::store::{StoreError, UnitSyscall, Written};
+use crate::store::{LostSamples, StoreError, UnitSyscall, Written};
 
 /// Names of the totals.
 pub(super) const SAMPLES_STORED: &str = "samples_stored";
@@ -137,6 +137,11 @@ fn content_of(
     }
     for syscall in &service.syscalls {
         content.add_syscall(syscall_of(batch, syscall)?);
+    }
+    // Agents do not say whose samples were lost, so each window of the batch keeps the share of all.
+    if let Some(accounting) = &batch.accounting {
+        let lost = accounting.lost.iter().fold(0_u64, |sum, loss| sum.saturating_add(loss.samples));
+        content.lost = LostSamples { taken: accounting.samples_taken, lost };
     }
     Ok((content, samples))
 }

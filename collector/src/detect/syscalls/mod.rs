@@ -1,0 +1,75 @@
+//! Judges every syscall that does work: its latency, its errors, and how often it is called.
+//!
+//! Each number is put as a count over an exposure for each replicate, so that one test serves all: calls slower than a
+//! latency of all calls, failed calls of all calls, calls of a CPU-second or a request.
+
+mod calls;
+mod case;
+mod errno;
+mod errors;
+mod new;
+mod quantiles;
+mod rates;
+
+pub(super) use errno::errno_name;
+
+use crate::diff::ProfileDiff;
+
+use super::dispersion::{Prior, Scatter};
+use super::normalize::Factor;
+use super::{Policy, Verdict};
+
+use calls::Calls;
+use case::Case;
+
+/// A verdict on each number of each working syscall with enough calls and replicates.
+///
+/// `factor` is that by which the shares of unchanged functions grew: the CPU time of the same work shrank by it.
+pub(super) fn judge(diff: &ProfileDiff, policy: &Policy, factor: Factor) -> Vec<Verdict> {
+    let working: Vec<Calls<'_>> = diff
+        .syscalls
+        .iter()
+        .filter(|syscall| !syscall.waiting)
+        .map(|syscall| Calls::of(diff, syscall))
+        .collect();
+    let (known, fresh): (Vec<&Calls<'_>>, Vec<&Calls<'_>>) =
+        working.iter().partition(|calls| calls.pooled[0].calls() > 0);
+    let mut verdicts: Vec<Verdict> =
+        fresh.iter().filter_map(|calls| new::judge(calls, policy)).collect();
+    let slow = known.iter().flat_map(|calls| quantiles::cases(calls, policy));
+    let failed = known.iter().flat_map(|calls| errors::cases(calls, policy));
+    let shares: Vec<Case<'_>> = slow.chain(failed).collect();
+    let prior = Prior::learn(&shares.iter().map(Case::scatter).collect::<Vec<_>>());
+    verdicts.extend(shares.iter().map(|case| {
+        let noise = prior.noise(&case.scatter(), 0.0);
+        match case.threshold_ns {
+            Some(threshold_ns) => quantiles::verdict(case, threshold_ns, noise, policy),
+            None => errors::verdict(case, noise, policy),
+        }
+    }));
+    verdicts.extend(judge_rates(diff, &known, policy, factor));
+    verdicts
+}
+
+/// How often syscalls are called. What they scatter is not that of shares, so they lend to each other only.
+fn judge_rates(
+    diff: &ProfileDiff,
+    known: &[&Calls<'_>],
+    policy: &Policy,
+    factor: Factor,
+) -> Vec<Verdict> {
+    let exposures = rates::Exposure::all(diff, policy, factor);
+    let mut verdicts = Vec::new();
+    for exposure in &exposures {
+        let cases: Vec<Case<'_>> =
+            known.iter().filter_map(|calls| rates::case(calls, exposure, policy)).collect();
+        // No share of anything, so none is too large to learn from.
+        let scatter = |case: &Case<'_>| Scatter { rate: 0.0, ..case.scatter() };
+        let prior = Prior::learn(&cases.iter().map(scatter).collect::<Vec<_>>());
+        verdicts.extend(cases.iter().map(|case| {
+            let noise = prior.noise(&scatter(case), exposure.factor_log_variance);
+            rates::verdict(case, noise, policy)
+        }));
+    }
+    verdicts
+}
