@@ -154,6 +154,7 @@ fn diff() -> ProfileDiff {
             .collect(),
         stacks: StackTable::new(stacks.into_iter().collect()),
         syscalls: Vec::new(),
+        facts: Default::default(),
     }
 }
 

@@ -5,6 +5,7 @@ use profiler_common::profile::LatencyHistogram;
 use crate::diff::{ProfileDiff, Replicate, SyscallCounts, SyscallDiff};
 
 use super::super::Policy;
+use super::super::count_test::Exposures;
 use super::super::design::Design;
 
 /// Calls of one syscall.
@@ -14,7 +15,7 @@ pub(super) struct Calls<'d> {
     pub(super) syscall: &'d SyscallDiff,
     /// The replicates that made the call at all: without a call there is no share of calls. How busy they were on the
     /// CPU does not matter, since calls are counted, not sampled.
-    pub(super) design: Design,
+    pub(super) exposures: Exposures,
     /// Calls by row, the baseline's first.
     pub(super) by_row: Vec<f64>,
     /// All calls of the replicates that are used, of the baseline and of the candidate.
@@ -32,7 +33,8 @@ impl<'d> Calls<'d> {
                 pooled[side].merge(&counts_of(syscall, row).histogram);
             }
         }
-        Self { diff, syscall, design, by_row, pooled }
+        let exposures = Exposures::new(design, by_row.clone());
+        Self { diff, syscall, exposures, by_row, pooled }
     }
 
     /// Something counted on every row.
@@ -42,7 +44,7 @@ impl<'d> Calls<'d> {
 
     /// Whether both sides have enough replicates for a test.
     pub(super) fn is_replicated(&self, policy: &Policy) -> bool {
-        self.design.is_replicated(policy)
+        self.exposures.design.is_replicated(policy)
     }
 
     /// Fewest calls of the two sides.

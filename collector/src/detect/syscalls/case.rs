@@ -1,7 +1,6 @@
 //! One number of one syscall, ready to be tested, and the verdict on it.
 
-use super::super::count_test::{INTERVAL_TAIL, Outcome, Sample};
-use super::super::design::Design;
+use super::super::count_test::{Exposures, INTERVAL_TAIL, Outcome, Sample};
 use super::super::dispersion::Scatter;
 use super::super::special::t_quantile;
 use super::super::{Direction, Subject, SyscallMetric, Verdict};
@@ -12,9 +11,8 @@ use super::calls::Calls;
 pub(super) struct Case<'c> {
     pub(super) calls: &'c Calls<'c>,
     pub(super) metric: SyscallMetric,
-    pub(super) design: &'c Design,
     pub(super) counts: Vec<f64>,
-    pub(super) exposures: &'c [f64],
+    pub(super) exposures: &'c Exposures,
     /// For quantiles: calls at least this long are counted. Lower edge of the first bucket above the one that holds the
     /// baseline's quantile, in nanoseconds.
     pub(super) threshold_ns: Option<u64>,
@@ -46,7 +44,7 @@ impl Case<'_> {
 
     /// Other counts over the same exposures.
     pub(super) fn sample_of<'s>(&'s self, counts: &'s [f64]) -> Sample<'s> {
-        Sample { counts, exposures: self.exposures, design: self.design }
+        Sample::new(counts, self.exposures)
     }
 
     pub(super) fn scatter(&self) -> Scatter {
@@ -56,7 +54,7 @@ impl Case<'_> {
     /// What is said of it, before it is known what else was tested.
     pub(super) fn verdict(&self, values: Values, tails: Tails) -> Verdict {
         let Values { before, after, interval: [ci_low, ci_high], .. } = values;
-        let [replicates_baseline, replicates_candidate] = self.design.replicates();
+        let [replicates_baseline, replicates_candidate] = self.exposures.design.replicates();
         let name = self.calls.syscall.name.clone();
         Verdict {
             subject: Subject::Syscall { name, metric: self.metric },

@@ -29,9 +29,8 @@ pub(super) fn cases<'c>(calls: &'c Calls<'c>, policy: &Policy) -> Vec<Case<'c>> 
     let case = |metric, counts| Case {
         calls,
         metric,
-        design: &calls.design,
         counts,
-        exposures: &calls.by_row,
+        exposures: &calls.exposures,
         threshold_ns: None,
     };
     let mut cases = Vec::new();
@@ -63,12 +62,12 @@ pub(super) fn verdict(case: &Case<'_>, noise: Noise, policy: &Policy) -> Verdict
 
 /// Failed calls on each side.
 fn pooled(case: &Case<'_>) -> [f64; 2] {
-    case.design.pooled(&case.counts)
+    case.sample().pooled()
 }
 
 fn is_new(case: &Case<'_>) -> bool {
     let [before, after] = pooled(case);
-    let [_, candidate] = case.design.rows();
+    let [_, candidate] = case.exposures.design.rows();
     let seen = candidate.iter().filter(|row| case.counts[**row] > 0.0).count();
     before == 0.0 && after >= NEW_ERRORS_MIN && seen >= NEW_REPLICATES_MIN
 }

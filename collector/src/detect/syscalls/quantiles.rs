@@ -24,9 +24,8 @@ pub(super) fn cases<'c>(calls: &'c Calls<'c>, policy: &Policy) -> Vec<Case<'c>> 
                 Case {
                     calls,
                     metric,
-                    design: &calls.design,
                     counts: at_least(calls, threshold_ns),
-                    exposures: &calls.by_row,
+                    exposures: &calls.exposures,
                     threshold_ns: Some(threshold_ns),
                 }
             })
@@ -168,8 +167,8 @@ fn share_error(case: &Case<'_>, side: usize, share: f64, noise: Noise) -> f64 {
     // A dispersion of 1 is the least that a noise can have; nothing says that replicates differ then.
     let excess = if noise.dispersion > 1.0 { noise.dispersion - binomial } else { 0.0 };
     let tau2 = excess / case.sample().mean_count().max(1.0);
-    let rows = case.design.rows();
-    let exposures = || rows[side].iter().map(|row| case.exposures[*row]);
+    let rows = case.exposures.design.rows();
+    let exposures = || rows[side].iter().map(|row| case.calls.by_row[*row]);
     let variance: f64 = exposures().map(|n| n * share * (n * share).mul_add(tau2, binomial)).sum();
     variance.sqrt() / exposures().sum::<f64>().max(1.0)
 }

@@ -2,7 +2,7 @@
 
 use crate::diff::{ProfileDiff, Replicate, Work};
 
-use super::super::count_test::Noise;
+use super::super::count_test::{Exposures, Noise};
 use super::super::design::{Design, usable};
 use super::super::normalize::Factor;
 use super::super::{Policy, SyscallMetric, Verdict};
@@ -16,8 +16,7 @@ const CALLS_MIN: f64 = 200.0;
 #[derive(Debug)]
 pub(super) struct Exposure {
     metric: SyscallMetric,
-    design: Design,
-    by_row: Vec<f64>,
+    exposures: Exposures,
     /// Variance of the logarithm of the factor that the candidate's exposures were corrected with.
     pub(super) factor_log_variance: f64,
 }
@@ -37,11 +36,9 @@ impl Exposure {
         let requests = by_row(&|replicate| replicate.work.map_or(0.0, counted), 1.0);
         let has_requests =
             measured.iter().zip(&requests).all(|(is_used, own)| !is_used || *own > 0.0);
-        let exposure = |metric, by_row: Vec<f64>, factor_log_variance| Self {
-            metric,
-            design: Design::among(diff, |row| measured[row] && by_row[row] > 0.0),
-            by_row,
-            factor_log_variance,
+        let exposure = |metric, by_row: Vec<f64>, factor_log_variance| {
+            let design = Design::among(diff, |row| measured[row] && by_row[row] > 0.0);
+            Self { metric, exposures: Exposures::new(design, by_row), factor_log_variance }
         };
         let mut all = vec![exposure(SyscallMetric::CallRate, cpu, factor.log_variance)];
         if has_requests {
@@ -77,15 +74,14 @@ pub(super) fn case<'c>(
     exposure: &'c Exposure,
     policy: &Policy,
 ) -> Option<Case<'c>> {
-    let is_enough = exposure.design.is_replicated(policy)
+    let is_enough = exposure.exposures.design.is_replicated(policy)
         && calls.takes_time(policy)
-        && exposure.design.pooled(&calls.by_row)[0] >= CALLS_MIN;
+        && exposure.exposures.design.pooled(&calls.by_row)[0] >= CALLS_MIN;
     is_enough.then(|| Case {
         calls,
         metric: exposure.metric,
-        design: &exposure.design,
         counts: calls.by_row.clone(),
-        exposures: &exposure.by_row,
+        exposures: &exposure.exposures,
         threshold_ns: None,
     })
 }
