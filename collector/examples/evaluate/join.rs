@@ -122,6 +122,7 @@ impl Join {
             functions: self.functions.clone(),
             stacks: StackTable::new(table),
             syscalls: Vec::new(),
+            facts: Default::default(),
         }
     }
 

@@ -3,7 +3,7 @@
 use profiler_common::abi::latency::bucket_of;
 use profiler_common::profile::{Frame, FrameKind, LatencyHistogram, Profile};
 
-use super::{Direction, FunctionKind, Policy, Subject, SyscallMetric, Verdict, judge};
+use super::{Direction, FunctionKind, Policy, Subject, Verdict, judge};
 use crate::diff::{Grouping, ProfileDiff};
 use crate::store::{UnitSyscall, UnitWindow};
 
@@ -246,16 +246,18 @@ fn a_slower_syscall_is_found_and_an_equal_or_waiting_one_is_not() {
     let (baseline, same) = (side(&mut random, 1.0), side(&mut random, 1.0));
     assert!(findings(&baseline, &same).is_empty());
     let slower = side(&mut random, 2.0);
-    let findings = findings(&baseline, &slower);
-    let p99 = findings
-        .iter()
-        .find(|finding| {
-            finding.subject
-                == Subject::Syscall { name: "write".to_owned(), metric: SyscallMetric::P99 }
-        })
-        .expect("a doubled p99 is found");
+    let diff = ProfileDiff::new(&baseline, &slower, &Grouping::default());
+    let verdicts = judge(&diff, &Policy::default()).verdicts;
+    let p99 = verdicts.iter().find(|verdict| verdict.subject.to_string() == "write (p99)");
+    let p99 = p99.filter(|p99| p99.significant).expect("a doubled p99 is found");
     assert!(p99.delta_rel.is_some_and(|change| (0.7..1.4).contains(&change)), "{p99:?}");
-    assert!(findings.iter().all(|finding| finding.subject.to_string().starts_with("write")));
+    let told: Vec<String> = verdicts
+        .iter()
+        .filter(|verdict| verdict.is_finding())
+        .map(|verdict| verdict.subject.to_string())
+        .collect();
+    assert_eq!(told.len(), 1, "all quantiles of one syscall are one problem: {told:?}");
+    assert!(told[0].starts_with("write (p"), "{told:?}");
 }
 
 #[test]

@@ -7,12 +7,12 @@ use super::super::items::Ranges;
 use super::super::tree::{CallTree, NO_PARENT};
 use super::{Cause, Direction, Group, SeenAs, Subject, Verdict, union};
 
-/// One group of each syscall and direction with a significant number: the strongest is the root and explains the others.
+/// One group of each syscall, family of numbers and direction with a significant number: the strongest is the root and
+/// explains the others.
 pub(super) fn groups(verdicts: &mut [Verdict]) -> Vec<Group> {
-    let mut strongest: BTreeMap<(String, bool), usize> = BTreeMap::new();
+    let mut strongest: BTreeMap<(String, &str, bool), usize> = BTreeMap::new();
     for (index, verdict) in verdicts.iter().enumerate().filter(|(_, verdict)| verdict.significant) {
-        let Subject::Syscall { name, .. } = &verdict.subject else { continue };
-        let key = (name.clone(), verdict.direction == Direction::Worse);
+        let Some(key) = key(verdict) else { continue };
         let best = strongest.entry(key).or_insert(index);
         if verdict.p < verdicts[*best].p {
             *best = index;
@@ -20,13 +20,22 @@ pub(super) fn groups(verdicts: &mut [Verdict]) -> Vec<Group> {
     }
     for index in 0..verdicts.len() {
         let verdict = &verdicts[index];
-        let Subject::Syscall { name, .. } = &verdict.subject else { continue };
-        let best = strongest.get(&(name.clone(), verdict.direction == Direction::Worse));
+        let best = key(verdict).and_then(|key| strongest.get(&key));
         if let Some(best) = best.filter(|best| **best != index && verdict.significant) {
             verdicts[index].explained_by = Some(verdicts[*best].subject.clone());
         }
     }
-    strongest.into_iter().map(|((name, _), index)| group(name, &verdicts[index])).collect()
+    strongest.into_iter().map(|((name, ..), index)| group(name, &verdicts[index])).collect()
+}
+
+/// Numbers with the same key are one problem: the latency of a syscall, its errors, or how often it is called.
+fn key(verdict: &Verdict) -> Option<(String, &'static str, bool)> {
+    match &verdict.subject {
+        Subject::Syscall { name, metric } => {
+            Some((name.clone(), metric.family(), verdict.direction == Direction::Worse))
+        }
+        Subject::Function { .. } => None,
+    }
 }
 
 fn group(name: String, root: &Verdict) -> Group {
