@@ -139,7 +139,12 @@ impl Daily {
             points.iter().filter(|(day, _)| is_baseline(at, *day)).map(|(_, log)| *log).collect();
         let now = 1.0 / series.noise[item][at];
         let then = mean(points.iter().map(|(day, _)| 1.0 / series.noise[item][*day]));
-        if points.len() < DAYS_MIN || baseline.is_empty() || now.max(then) < ITEM_SAMPLES_MIN {
+        let oldest = days.last().copied().unwrap_or(at);
+        if points.len() < DAYS_MIN
+            || baseline.is_empty()
+            || now.max(then) < ITEM_SAMPLES_MIN
+            || !series.is_known_since(item, oldest)
+        {
             return None;
         }
         let before = mean(baseline.iter().copied());

@@ -57,6 +57,12 @@ pub struct Judge<'t> {
     ladder: Vec<Step>,
 }
 
+impl std::fmt::Debug for Judge<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Judge").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
 impl<'t> Judge<'t> {
     /// Prepares a timeline.
     #[must_use]

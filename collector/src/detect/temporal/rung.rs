@@ -24,6 +24,9 @@ const INDEPENDENT_MIN: usize = 4;
 /// Hours of past comparisons from which the noise is taken.
 const PAST_HOURS: usize = 14 * 24;
 
+/// Part of the mean change that each window in a row must show: what fades is going away.
+const LASTING_PART: f64 = 0.5;
+
 /// Rungs among which the false discovery rate is split.
 pub(super) const RUNGS: f64 = Rung::ALL.len() as f64;
 
@@ -133,7 +136,8 @@ impl Step {
         let scales =
             [Against::Season, Against::Trail].map(|side| scales(&operator, at, side, &past));
         let (rung, operator, residuals) = (self.rung, &operator, &residuals);
-        let context = Context { rung, operator, at, residuals, pace, options };
+        let oldest = past.first().map_or(at, |(at, _)| *at);
+        let context = Context { rung, operator, at, oldest, residuals, pace, options };
         let tested: Vec<Candidate> = (0..self.series.items.len())
             .filter_map(|item| {
                 let [season, trail] = &scales;
@@ -197,6 +201,8 @@ struct Context<'c, 's> {
     rung: Rung,
     operator: &'c Operator<'s>,
     at: usize,
+    /// The oldest window with which anything is compared.
+    oldest: usize,
     residuals: &'c Residuals,
     pace: Pace,
     options: &'c TemporalOptions,
@@ -219,6 +225,9 @@ impl Context<'_, '_> {
             return None;
         }
         let sign = values[0].signum();
+        if sign < 0.0 && !series.is_known_since(item, self.oldest) {
+            return None;
+        }
         let (rel, abs) = match pace {
             Pace::Fast => (options.fast_rel_min, options.fast_abs_min),
             Pace::Lasting | Pace::Slow => (options.rel_min, options.abs_min),
@@ -226,9 +235,10 @@ impl Context<'_, '_> {
         let abs = if series.items[item].is_share() { abs / level.exp() } else { 0.0 };
         // What falls by a tenth and what grows by a ninth are equally far: both are measured on the logarithm.
         let least = rel.max(abs).ln_1p();
+        let floors = values.map(|value| least.max(LASTING_PART * value * sign));
         let lasts = operator
             .each(item, at, residuals)
-            .all(|each| each.into_iter().all(|value| value * sign > least));
+            .all(|each| each.into_iter().zip(floors).all(|(value, floor)| value * sign > floor));
         let near = usize::from(values[1] * sign < values[0] * sign);
         let t = |side: usize| (values[side] * sign - least) / scales[side].standard_deviation;
         let tail = |side: usize| (2.0 * t_upper_tail(t(side), scales[side].degrees)).min(1.0);

@@ -41,6 +41,8 @@ pub(super) struct Series {
     pub(super) logs: Vec<Vec<f64>>,
     /// Its sampling variance 1/(x + ½) (delta method on a Poisson count).
     pub(super) noise: Vec<Vec<f64>>,
+    /// First window of each item of which every sample was counted; before, its counts are an upper bound.
+    known_from: Vec<usize>,
     /// Whether a window may serve for comparison.
     clean: Vec<bool>,
     /// The same for items with a mask of their own.
@@ -64,6 +66,7 @@ impl Series {
             items: Vec::new(),
             logs: Vec::new(),
             noise: Vec::new(),
+            known_from: Vec::new(),
             clean: Vec::new(),
             own_clean: HashMap::new(),
             calendar,
@@ -78,7 +81,8 @@ impl Series {
                     continue;
                 }
                 let item = if side == 0 { Item::Own(function) } else { Item::Anywhere(function) };
-                series.add_item(item, &samples, &known_counts(grid, counts, since));
+                let known = (since / grid.step_ns).saturating_sub(grid.first) as usize;
+                series.add_item((item, known), &samples, &known_counts(grid, counts, known));
             }
         }
         series.add_service_cpu(grid, &samples);
@@ -117,6 +121,11 @@ impl Series {
         self.clean[at] && self.own_clean.get(&item).is_none_or(|clean| clean[at])
     }
 
+    /// Whether all windows of an item from one on were counted in full. What was not cannot be said to have shrunk.
+    pub(super) fn is_known_since(&self, item: usize, at: usize) -> bool {
+        self.known_from[item] <= at
+    }
+
     /// Whether masks of its own make an item differ from all others.
     pub(super) fn is_masked(&self, item: usize) -> bool {
         self.own_clean.contains_key(&item)
@@ -146,7 +155,7 @@ impl Series {
             .collect()
     }
 
-    fn add_item(&mut self, item: Item, samples: &[f64], counts: &[f64]) {
+    fn add_item(&mut self, (item, known): (Item, usize), samples: &[f64], counts: &[f64]) {
         let mut logs = vec![f64::NAN; samples.len()];
         let mut noise = vec![f64::NAN; samples.len()];
         let (mut most, mut sum, mut all) = (0.0f64, 0.0, 0.0);
@@ -166,10 +175,15 @@ impl Series {
             all += samples[at];
         }
         if most >= ITEM_SAMPLES_MIN && sum < SHARE_MAX * all {
-            self.items.push(item);
-            self.logs.push(logs);
-            self.noise.push(noise);
+            self.push(item, logs, noise);
+            self.known_from.push(known);
         }
+    }
+
+    fn push(&mut self, item: Item, logs: Vec<f64>, noise: Vec<f64>) {
+        self.items.push(item);
+        self.logs.push(logs);
+        self.noise.push(noise);
     }
 
     /// Always the last item.
@@ -186,9 +200,8 @@ impl Series {
         };
         let logs = of(&|at| (cpu[at].max(1.0) / 1e9 / seconds[at]).ln());
         let noise = of(&|at| 1.0 / samples[at]);
-        self.items.push(Item::ServiceCpu);
-        self.logs.push(logs);
-        self.noise.push(noise);
+        self.push(Item::ServiceCpu, logs, noise);
+        self.known_from.push(0);
     }
 
     fn set_masks(&mut self, timeline: &Timeline, mask: &Mask) {
@@ -238,14 +251,10 @@ impl Item {
 
 /// Counts by slot. Before a function was followed it had less than the share from which on it would have been, so that
 /// share is taken: growth is then told as at least what it was.
-fn known_counts(grid: &Grid, counts: &[u32], since_unix_ns: u64) -> Vec<f64> {
-    let known = since_unix_ns / grid.step_ns;
-    (grid.first..)
-        .zip(counts.iter().zip(&grid.totals))
-        .map(|(number, (count, total))| {
-            let least = if number < known { FOLLOWED_SHARE_MIN } else { 0.0 };
-            f64::from(*count).max(least * total.samples as f64)
-        })
+fn known_counts(grid: &Grid, counts: &[u32], known_from: usize) -> Vec<f64> {
+    let bound = |at: usize| if at < known_from { FOLLOWED_SHARE_MIN } else { 0.0 };
+    let both = counts.iter().zip(&grid.totals).enumerate();
+    both.map(|(at, (count, total))| f64::from(*count).max(bound(at) * total.samples as f64))
         .collect()
 }
 

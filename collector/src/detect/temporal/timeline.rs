@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use crate::diff::FunctionKey;
+use crate::diff::{FunctionKey, ProfileDiff};
 
 use super::containment::Containment;
 
@@ -175,16 +175,23 @@ impl Grid {
 
 impl Default for Timeline {
     fn default() -> Self {
-        Self {
-            functions: Vec::new(),
-            fine: Grid::new(FINE_NS, FINE_SLOTS_MAX),
-            hours: Grid::new(HOUR_NS, HOUR_SLOTS_MAX),
-            containment: Containment::default(),
-        }
+        Self::with_room(FINE_SLOTS_MAX, HOUR_SLOTS_MAX)
     }
 }
 
 impl Timeline {
+    /// A timeline that keeps so many windows of ten minutes and of an hour. More than the default serves to replay a
+    /// long time: the detector looks back no further than by default.
+    #[must_use]
+    pub fn with_room(fine: usize, hours: usize) -> Self {
+        Self {
+            functions: Vec::new(),
+            fine: Grid::new(FINE_NS, fine),
+            hours: Grid::new(HOUR_NS, hours),
+            containment: Containment::default(),
+        }
+    }
+
     /// Adds a window of ten minutes to it and to its hour. A window counts once, also when it comes late, as long as
     /// the short windows reach back to it.
     pub fn record(&mut self, window: &WindowCounts) -> Recorded {
@@ -238,15 +245,16 @@ impl Timeline {
         Some(self.fine.start_unix_ns(last))
     }
 
-    /// Forgets which functions lie under which and learns it anew from a window.
-    pub(crate) fn set_containment(&mut self, containment: Containment) {
-        self.containment = containment;
+    /// Learns anew which functions lie under which, from the stacks of a window.
+    pub fn learn_structure(&mut self, diff: &ProfileDiff) {
+        self.containment =
+            Containment::of(diff, self.functions.iter().map(|followed| &followed.key));
     }
 
     /// Start of the oldest short window that may still come.
     fn oldest_fine_unix_ns(&self) -> Option<u64> {
         let newest = self.newest_unix_ns()?;
-        Some(newest.saturating_sub((FINE_SLOTS_MAX as u64 - 1) * FINE_NS))
+        Some(newest.saturating_sub((self.fine.slots_max as u64 - 1) * FINE_NS))
     }
 
     /// Begins to follow the functions of a window that are large enough. When there is no room, one that is larger
