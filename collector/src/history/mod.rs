@@ -12,8 +12,10 @@
 //! of the store; each is written once an hour, 35 to 70 KB/s for all.
 
 mod count;
+mod bytes;
 mod pack;
 mod memory;
 
 pub use count::counts_of;
 pub use memory::{Memory, Observed};
+pub use pack::{UnpackError, pack, unpack};

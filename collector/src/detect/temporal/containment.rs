@@ -4,10 +4,6 @@ use std::collections::HashMap;
 
 use crate::diff::{FunctionKey, ProfileDiff};
 
-/// Most callers that are kept for a function. Stacks of followed functions are rarely deeper than 30 after those with
-/// less than a thousandth are left out.
-pub(crate) const CALLERS_MAX: usize = 24;
-
 /// Least part of a function's time under a caller that is worth keeping.
 const PART_MIN: f64 = 0.05;
 
@@ -24,6 +20,10 @@ pub struct Containment {
 }
 
 impl Containment {
+    /// Most callers that are kept for a function. Stacks of followed functions are rarely deeper than 30 after those
+    /// with less than a thousandth are left out.
+    pub(crate) const CALLERS_MAX: usize = 24;
+
     /// Learns from all stacks of a window, both sides of `diff` together, for the functions in the order given.
     pub(crate) fn of<'k>(
         diff: &ProfileDiff,
@@ -62,7 +62,7 @@ impl Containment {
         }
         for list in &mut callers {
             list.sort_unstable_by_key(|(above, part)| (std::cmp::Reverse(*part), *above));
-            list.truncate(CALLERS_MAX);
+            list.truncate(Self::CALLERS_MAX);
         }
         Self { callers }
     }

@@ -28,7 +28,8 @@ pub use finding::{
 pub use frozen::{FrozenBaseline, Remeasured, remeasure};
 pub use options::{Mask, TemporalOptions};
 pub use timeline::{
-    FINE_NS, Followed, HISTORY_FUNCTIONS_MAX, HOUR_NS, Recorded, Timeline, Total, WindowCounts,
+    FINE_NS, FINE_SLOTS_MAX, Followed, Grid, HISTORY_FUNCTIONS_MAX, HOUR_NS, HOUR_SLOTS_MAX,
+    Recorded, Timeline, Total, WindowCounts,
 };
 
 use calendar::Calendar;

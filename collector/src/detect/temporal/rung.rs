@@ -92,6 +92,13 @@ impl Step {
 
     /// Comparisons with `k` windows up to window `at` whose windows may serve for comparison, oldest first.
     pub(super) fn past(&self, k: usize, at: usize) -> (Ref<'_, Past>, std::ops::Range<usize>) {
+        let reach = match self.rung {
+            Rung::TenMinutes => FINE_SLOTS_MAX,
+            // Disturbances are rare: single hours are looked at as far back as there are any.
+            Rung::Hour if k == 1 => HOUR_SLOTS_MAX,
+            Rung::Hour | Rung::SixHours => PAST_HOURS,
+            Rung::Day | Rung::Drift => HOUR_SLOTS_MAX,
+        };
         if !self.past.borrow().contains_key(&k) {
             let operator = self.operator(k);
             let stride = self.series.width.div_ceil(6);
@@ -103,11 +110,6 @@ impl Step {
             self.past.borrow_mut().insert(k, all);
         }
         let all = Ref::map(self.past.borrow(), |past| &past[&k]);
-        let reach = match self.rung {
-            Rung::TenMinutes => FINE_SLOTS_MAX,
-            Rung::Hour | Rung::SixHours => PAST_HOURS,
-            Rung::Day | Rung::Drift => HOUR_SLOTS_MAX,
-        };
         let start = all.partition_point(|(position, _)| position + reach <= at);
         let end = all.partition_point(|(position, _)| position + k * self.series.width <= at);
         (all, start..end.max(start))

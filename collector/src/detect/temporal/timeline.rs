@@ -52,6 +52,23 @@ pub struct Total {
     pub unit_seconds: u64,
 }
 
+impl WindowCounts {
+    /// Adds what another part of the same window says.
+    pub fn merge(&mut self, other: &Self) {
+        self.total.add(other.total);
+        self.functions.extend(other.functions.iter().cloned());
+        self.functions.sort_unstable();
+        self.functions.dedup_by(|next, first| {
+            let is_same = next.0 == first.0;
+            if is_same {
+                first.1 += next.1;
+                first.2 += next.2;
+            }
+            is_same
+        });
+    }
+}
+
 impl Total {
     fn add(&mut self, other: Self) {
         self.samples = self.samples.saturating_add(other.samples);
