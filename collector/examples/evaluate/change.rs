@@ -28,6 +28,15 @@ pub(crate) const GROWTHS: [(&str, Growth); 5] = [
     ("one kind of node", Growth::OneKindOfNode),
 ];
 
+/// How much something grows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Size {
+    /// By this part of itself.
+    Relative(f64),
+    /// By this share of all CPU.
+    Absolute(f64),
+}
+
 /// A version with a regression.
 #[derive(Debug)]
 pub(crate) struct Regression {
@@ -39,11 +48,11 @@ pub(crate) struct Regression {
 }
 
 impl Growth {
-    /// Lets something with a share between two bounds grow by a part of itself.
+    /// Lets something with a share between two bounds grow.
     pub(crate) fn of(
         self,
         base: &Base,
-        growth: f64,
+        size: Size,
         shares: [f64; 2],
         random: &mut Random,
     ) -> Option<Regression> {
@@ -59,8 +68,13 @@ impl Growth {
             Self::Callers => choose(scopes(base, Scope::Total, shares), random)?,
             Self::Path => choose(paths(&whole, shares), random)?,
         };
+        let share = whole.share(&scope);
+        let growth = match size {
+            Size::Relative(growth) => growth,
+            Size::Absolute(cost) => cost / share,
+        };
         if self == Self::New {
-            let cost = growth * whole.share(&scope);
+            let cost = growth * share;
             let variant = whole.with_new_callee(scope.function(), cost);
             let callee = variant.functions.len() as u32 - 1;
             return Some(Regression { variant, scope: Scope::Total(callee), affected });

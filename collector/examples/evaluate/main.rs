@@ -10,6 +10,7 @@ mod rewrite;
 mod scene;
 mod join;
 mod found;
+mod looks;
 mod limits;
 mod parallel;
 mod competitors;

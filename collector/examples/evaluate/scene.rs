@@ -21,6 +21,32 @@ pub(crate) struct Scene<'s> {
     pub(crate) is_paired: bool,
     /// Part of the candidate's hosts on which the change shows: its kind of machine.
     pub(crate) affected: f64,
+    /// Load that only the candidate gets.
+    pub(crate) burst: Option<Burst>,
+}
+
+/// More of one kind of request for a while.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Burst {
+    kind: u32,
+    factor: f64,
+    start: usize,
+    end: usize,
+}
+
+impl Burst {
+    /// One to four of so many windows with up to twice as much of a kind of request.
+    pub(crate) fn draw(base: &Base, windows: usize, random: &mut Random) -> Self {
+        let stack = &base.stacks[random.below(base.stacks.len())];
+        let start = random.below(windows);
+        let factor = 1.2 + 0.8 * random.uniform();
+        Self { kind: stack.kind, factor, start, end: start + 1 + random.below(4) }
+    }
+
+    fn factor(&self, kind: u32, window: usize) -> f64 {
+        let is_inside = kind == self.kind && (self.start..self.end).contains(&window);
+        if is_inside { self.factor } else { 1.0 }
+    }
 }
 
 /// Samples by side, host, window and stack of the side's variant.
@@ -58,6 +84,7 @@ impl<'s> Scene<'s> {
             windows: 1,
             is_paired: false,
             affected: 1.0,
+            burst: None,
         }
     }
 
@@ -100,7 +127,9 @@ impl<'s> Scene<'s> {
             let counts = variant.stacks.iter().zip(&rates).map(|(stack, rate)| {
                 let origin = &self.base.stacks[stack.origin as usize];
                 let leaf = origin.functions.last().map_or(1.0, |f| jitter[*f as usize]);
-                let mean = rate * leaf * weather.factor(origin.kind, window);
+                let burst = self.burst.filter(|_| side == 1);
+                let burst = burst.map_or(1.0, |burst| burst.factor(origin.kind, window));
+                let mean = rate * leaf * burst * weather.factor(origin.kind, window);
                 let count = random.runs(mean, self.noise.burst) as u32;
                 if traits.missing > 0.0 && random.uniform() < traits.missing {
                     unnamed += count;

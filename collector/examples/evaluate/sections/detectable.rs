@@ -24,21 +24,31 @@ const METHODS: usize = 5;
 
 /// A frame under some noise on some hosts.
 #[derive(Debug, Clone)]
-struct Cell {
-    program: usize,
-    scope: Scope,
-    noise: Noise,
-    hosts: usize,
-    samples: f64,
+pub(super) struct Cell {
+    pub(super) program: usize,
+    pub(super) scope: Scope,
+    pub(super) noise: Noise,
+    pub(super) hosts: usize,
+    pub(super) samples: f64,
+    pub(super) is_paired: bool,
 }
 
 /// What a cell gave.
-struct Measured {
-    share: f64,
+pub(super) struct Measured {
+    pub(super) share: f64,
     tau: f64,
-    limit: f64,
+    pub(super) limit: f64,
     /// Power at each multiple, of us and of each rival.
     power: Vec<[f64; METHODS]>,
+}
+
+impl Measured {
+    /// The growth that a method finds with 80 %, over the limit; not a number when none that was tried.
+    pub(super) fn ratio(&self, method: usize) -> f64 {
+        let rows = MULTIPLES.iter().zip(&self.power);
+        let points: Vec<(f64, f64)> = rows.map(|(at, row)| (*at, row[method])).collect();
+        crossing(&points).unwrap_or(f64::NAN)
+    }
 }
 
 pub(super) fn run(run: &Run) -> Section {
@@ -66,13 +76,8 @@ pub(super) fn run(run: &Run) -> Section {
     let mut lost: [Vec<f64>; METHODS] = Default::default();
     for cell in cells(run) {
         let measured = measure(run, &cell);
-        let ratio_of = |method: usize| {
-            let points: Vec<(f64, f64)> =
-                MULTIPLES.iter().zip(&measured.power).map(|(at, row)| (*at, row[method])).collect();
-            crossing(&points).unwrap_or(f64::NAN)
-        };
         let is_quiet = cell.noise == Noise::NONE;
-        let own = ratio_of(0);
+        let own = measured.ratio(0);
         ratios.push((cell.hosts, is_quiet, own));
         let mut row = vec![
             format!("{0} + {0}", cell.hosts),
@@ -86,7 +91,7 @@ pub(super) fn run(run: &Run) -> Section {
             short(own),
         ];
         for method in 1..METHODS {
-            let ratio = ratio_of(method);
+            let ratio = measured.ratio(method);
             lost[method].push(ratio);
             row.push(if method == 1 && !is_quiet { "-".to_owned() } else { reached(ratio) });
         }
@@ -163,7 +168,8 @@ fn cells(run: &Run) -> Vec<Cell> {
                     // Each cell on another program: all of them on all would take hours.
                     let program = (number + family + hosts) % run.programs.len();
                     let scope = nearest(&run.programs[program], *of, *share);
-                    cells.push(Cell { program, scope, noise, hosts, samples: 20_000.0 });
+                    let (samples, is_paired) = (20_000.0, false);
+                    cells.push(Cell { program, scope, noise, hosts, samples, is_paired });
                 }
             }
         }
@@ -171,7 +177,8 @@ fn cells(run: &Run) -> Vec<Cell> {
     cells
 }
 
-fn measure(run: &Run, cell: &Cell) -> Measured {
+/// Tries all growths.
+pub(super) fn measure(run: &Run, cell: &Cell) -> Measured {
     let base = &run.programs[cell.program];
     let before = Variant::of(base);
     let share = before.share(&cell.scope);
@@ -181,9 +188,13 @@ fn measure(run: &Run, cell: &Cell) -> Measured {
         noise: cell.noise,
         hosts: [cell.hosts, cell.hosts],
         samples: cell.samples,
+        is_paired: cell.is_paired,
         ..Scene::new(base, [&before, &before])
     };
-    let tau = scene.variation(&[run.seed, 17], &inside, 600);
+    // What a host keeps is no noise between it and itself.
+    let own = Noise { mix: 0.0, function: 0.0, ..cell.noise };
+    let varying = Scene { noise: if cell.is_paired { own } else { cell.noise }, ..scene };
+    let tau = varying.variation(&[run.seed, 17], &inside, 600);
     let hosts = cell.hosts as f64;
     let limit = detectable(share, tau, cell.samples * hosts, hosts);
     let mut power = Vec::new();
@@ -202,7 +213,7 @@ fn measure(run: &Run, cell: &Cell) -> Measured {
 }
 
 /// Part of the rounds in which each method finds the growth.
-fn found_by(
+pub(super) fn found_by(
     run: &Run,
     scene: &Scene<'_>,
     cell: &Cell,

@@ -1,6 +1,10 @@
 //! The parts of the report, in its order.
 
 mod calibration;
+mod canary;
+mod composition;
+mod cells;
+mod stream;
 mod coverage;
 mod detectable;
 mod root;
@@ -15,10 +19,14 @@ type Part = (&'static str, fn(&Run) -> Section);
 /// All parts.
 pub(crate) const ALL: &[Part] = &[
     ("aa", calibration::run),
+    ("canary", canary::run),
     ("mde", detectable::run),
+    ("cells", cells::run),
     ("coverage", coverage::run),
     ("root", root::run),
     ("shift", shift::run),
+    ("composition", composition::run),
+    ("stream", stream::run),
 ];
 
 /// The names of all parts, for a message.

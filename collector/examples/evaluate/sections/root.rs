@@ -3,7 +3,7 @@
 use flamewatch_collector::detect::{Group, Policy, judge};
 
 use crate::Run;
-use crate::change::{GROWTHS, Growth};
+use crate::change::{GROWTHS, Growth, Size};
 use crate::found::{group_scope, overlap};
 use crate::join::Join;
 use crate::noise::Noise;
@@ -127,7 +127,7 @@ fn measure(run: &Run, growth: Growth, size: f64) -> Tally {
         let base = &run.programs[round % run.programs.len()];
         let name = [run.seed, 19, growth as u64, size.to_bits(), round as u64];
         let mut random = Random::of(&name);
-        let Some(changed) = growth.of(base, size, SHARES, &mut random) else {
+        let Some(changed) = growth.of(base, Size::Relative(size), SHARES, &mut random) else {
             return Tally::default();
         };
         let whole = Variant::of(base);

@@ -3,7 +3,7 @@
 use flamewatch_collector::detect::{Cause, Direction, Group, Judgement, Policy, ShiftKind, judge};
 
 use crate::Run;
-use crate::change::{GROWTHS, Growth};
+use crate::change::{GROWTHS, Growth, Size};
 use crate::join::Join;
 use crate::noise::Noise;
 use crate::parallel;
@@ -124,7 +124,7 @@ fn lose(run: &Run, growth: Growth) -> Tally {
         let name = [run.seed, 29, growth as u64, round as u64];
         let mut random = Random::of(&name);
         let base = &run.programs[number];
-        let Some(changed) = growth.of(base, GROWTH, SHARES, &mut random) else {
+        let Some(changed) = growth.of(base, Size::Relative(GROWTH), SHARES, &mut random) else {
             return Tally::default();
         };
         let whole = Variant::of(base);
