@@ -9,8 +9,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use crate::alert::{AlertBook, AlertState, EvaluatorCounters};
-use crate::metrics::Metrics;
+use crate::alert::{AlertBook, EvaluatorCounters};
+use crate::metrics::{Known, Metrics};
 use crate::store::{Store, StoreStats};
 
 /// The content type of what is answered.
@@ -45,9 +45,12 @@ async fn metrics(State(admin): State<Admin>) -> Response {
     };
     let mut alerts: BTreeMap<String, u64> = BTreeMap::new();
     for alert in admin.alerts.snapshot() {
-        *alerts.entry(state_name(alert.state).to_owned()).or_default() += 1;
+        *alerts.entry(alert.state.as_str().to_owned()).or_default() += 1;
     }
-    match admin.metrics.encode(&stats, &alerts, &admin.evaluator) {
+    match {
+        let known = Known { alerts, self_tests: admin.alerts.self_tests() };
+        admin.metrics.encode(&stats, &known, &admin.evaluator)
+    } {
         Ok(text) => ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
@@ -65,13 +68,5 @@ async fn stats(admin: &Admin) -> Result<StoreStats, String> {
     match tokio::task::spawn_blocking(move || store.stats()).await {
         Ok(stats) => stats.map_err(|error| format!("{:#}\n", anyhow::Error::from(error))),
         Err(error) => Err(format!("failed to read the store: {error}\n")),
-    }
-}
-
-fn state_name(state: AlertState) -> &'static str {
-    match state {
-        AlertState::Pending => "pending",
-        AlertState::Firing => "firing",
-        AlertState::Resolved => "resolved",
     }
 }

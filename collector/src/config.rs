@@ -9,6 +9,7 @@ use serde::Deserialize;
 use crate::alert::AlertOptions;
 use crate::args::ServeArgs;
 use crate::detect::Policy;
+use crate::detect::temporal::TemporalOptions;
 
 /// Days after which profiles are deleted, when nothing says otherwise.
 const RETENTION_DAYS: u32 = 30;
@@ -34,6 +35,8 @@ pub struct Config {
     pub alert: AlertOptions,
     /// What counts as a regression.
     pub detect: Policy,
+    /// What counts as a change over time.
+    pub temporal: TemporalOptions,
 }
 
 /// The file of settings; its keys are the long names of the flags.
@@ -47,6 +50,7 @@ struct ConfigFile {
     retention_days: Option<u32>,
     alert: AlertOptions,
     detect: Policy,
+    temporal: TemporalOptions,
 }
 
 impl Config {
@@ -77,6 +81,7 @@ impl Config {
             retention_days,
             alert: file.alert,
             detect: file.detect,
+            temporal: file.temporal,
         })
     }
 }

@@ -12,11 +12,20 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use crate::alert::EvaluatorCounters;
+use crate::alert::{AlertState, EvaluatorCounters, SelfTests};
 use crate::store::StoreStats;
 
 /// One label, such as (reason, invalid).
 type Label = [(&'static str, String); 1];
+
+/// What is known of alerts when metrics are asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// Number of alerts by state.
+    pub alerts: BTreeMap<String, u64>,
+    /// What comparisons of services with themselves said.
+    pub self_tests: SelfTests,
+}
 
 /// The collector's metrics; totals of the store are read from it when asked for, so that they survive restarts.
 #[derive(Debug)]
@@ -34,6 +43,10 @@ pub struct Metrics {
     alerts: Family<Label, Gauge>,
     evaluations: Family<Label, Counter>,
     notifications: Family<Label, Counter>,
+    went_away: Counter,
+    self_tests: Counter,
+    self_test_alarms: Family<Label, Counter>,
+    tightness: Gauge,
 }
 
 impl Metrics {
@@ -55,6 +68,10 @@ impl Metrics {
             alerts: Family::default(),
             evaluations: Family::default(),
             notifications: Family::default(),
+            went_away: Counter::default(),
+            self_tests: Counter::default(),
+            self_test_alarms: Family::default(),
+            tightness: Gauge::default(),
         };
         metrics.registered()
     }
@@ -74,6 +91,10 @@ impl Metrics {
             alerts,
             evaluations,
             notifications,
+            went_away,
+            self_tests,
+            self_test_alarms,
+            tightness,
         } = &mut self;
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Version of this collector", build);
@@ -127,6 +148,26 @@ impl Metrics {
             "Messages to Alertmanagers and webhooks, by result",
             notifications.clone(),
         );
+        registry.register(
+            "alerts_went_away",
+            "Pending alerts that went away before anybody was told",
+            went_away.clone(),
+        );
+        registry.register(
+            "self_tests",
+            "Comparisons of services with themselves, in which every alarm is false, since the store was made",
+            self_tests.clone(),
+        );
+        registry.register(
+            "self_test_alarms",
+            "Comparisons of services with themselves that raised an alarm, by the level that it reached",
+            self_test_alarms.clone(),
+        );
+        registry.register(
+            "detector_tightness",
+            "Steps, each a factor of 1.5, by which the least effects were raised because of self-test alarms",
+            tightness.clone(),
+        );
         self
     }
 
@@ -140,8 +181,7 @@ impl Metrics {
         self.push_seconds.observe(elapsed.as_secs_f64());
     }
 
-    /// All metrics as text, with the store's totals the number of alerts by state, and what the
-    /// evaluator did, as given.
+    /// All metrics as text, with the store's totals, what is known of alerts, and what the evaluator did, as given.
     ///
     /// # Errors
     ///
@@ -149,7 +189,7 @@ impl Metrics {
     pub fn encode(
         &self,
         stats: &StoreStats,
-        alerts: &BTreeMap<String, u64>,
+        known: &Known,
         evaluator: &EvaluatorCounters,
     ) -> Result<String, std::fmt::Error> {
         let set = |counter: &Counter, total| counter.inner().store(total, Ordering::Relaxed);
@@ -164,8 +204,8 @@ impl Metrics {
             set(&self.stacks.get_or_create(&label("end", end)), samples);
         }
         self.store_bytes.set(i64::try_from(stats.bytes_on_disk).unwrap_or(i64::MAX));
-        for state in ["pending", "firing", "resolved"] {
-            let count = alerts.get(state).copied().unwrap_or_default();
+        for state in AlertState::ALL.map(AlertState::as_str) {
+            let count = known.alerts.get(state).copied().unwrap_or_default();
             let gauge = self.alerts.get_or_create(&label("state", state));
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
@@ -178,6 +218,13 @@ impl Metrics {
             let counter = family.get_or_create(&label("result", result));
             set(&counter, total.load(Ordering::Relaxed));
         }
+        set(&self.went_away, evaluator.went_away.load(Ordering::Relaxed));
+        let SelfTests { total, since_change: _, tightness } = &known.self_tests;
+        set(&self.self_tests, total.tests);
+        for (level, alarms) in [("pending", total.pending), ("firing", total.firing)] {
+            set(&self.self_test_alarms.get_or_create(&label("level", level)), alarms);
+        }
+        self.tightness.set(i64::from(*tightness));
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
@@ -213,13 +260,17 @@ mod tests {
             ..Default::default()
         };
         let alerts = BTreeMap::from([("firing".to_owned(), 1)]);
-        let text = metrics.encode(&stats, &alerts, &EvaluatorCounters::default()).unwrap();
+        let mut known = Known { alerts, ..Known::default() };
+        known.self_tests.total.firing = 2;
+        let text = metrics.encode(&stats, &known, &EvaluatorCounters::default()).unwrap();
         for line in [
             "flamewatch_collector_samples_stored_total 7",
             "flamewatch_collector_samples_lost_total{reason=\"ring_full\"} 2",
             "flamewatch_collector_stacks_total{end=\"too deep\"} 3",
             "flamewatch_collector_batches_rejected_total{reason=\"invalid\"} 1",
             "flamewatch_collector_alerts{state=\"firing\"} 1",
+            "flamewatch_collector_alerts{state=\"stale\"} 0",
+            "flamewatch_collector_self_test_alarms_total{level=\"firing\"} 2",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

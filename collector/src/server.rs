@@ -64,8 +64,13 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let ingest = IngestService::new(Arc::clone(&store), Arc::clone(&metrics), retention_ns);
     stages.spawn(accept(grpc, ingest, shutdown.clone()));
     stages.spawn(retain(Arc::clone(&store), retention_ns, shutdown.clone()));
-    let (detect, tell) = (config.detect.clone(), config.alert);
-    let evaluator = Evaluator::new(Arc::clone(&store), Arc::clone(&alerts), detect, tell)?;
+    let evaluator = Evaluator::new(
+        Arc::clone(&store),
+        Arc::clone(&alerts),
+        config.detect.clone(),
+        config.temporal,
+        config.alert,
+    )?;
     let evaluator_counters = evaluator.counters();
     stages.spawn(evaluate(evaluator, shutdown.clone()));
     let state = show::State::new(Arc::clone(&store), Arc::clone(&alerts), config.detect);

@@ -1,13 +1,28 @@
 //! Versions come and go on a real store; alerts follow.
 
+use std::collections::BTreeMap;
+
 use super::*;
+use crate::alert::{AlertName, AlertState, Mode, Topic};
 use crate::detect::{Subject, SyscallMetric};
 use crate::gate::tests::{SECOND, T0, V1, V2, open, write, write_broken};
 
 fn engine(store: Store) -> Engine {
-    let options = AlertOptions { window_seconds: 10, ..AlertOptions::default() };
-    let (store, book) = (Arc::new(store), Arc::new(AlertBook::default()));
-    Engine { store, book, policy: Policy::default(), options, judged: Mutex::default() }
+    on(Arc::new(store), AlertBook::default())
+}
+
+/// As a collector that just started, with this book.
+fn on(store: Arc<Store>, book: AlertBook) -> Engine {
+    Engine {
+        store,
+        book: Arc::new(book),
+        policy: Policy::default(),
+        temporal: TemporalOptions::default(),
+        options: AlertOptions { window_seconds: 10, ..AlertOptions::default() },
+        memory: Memory::default(),
+        counters: Arc::default(),
+        judged: Mutex::default(),
+    }
 }
 
 /// Version 1 for 8 windows, then version 2 for 8, which computes more and syncs; evaluated after each window of 2.
@@ -30,7 +45,7 @@ fn evaluated(engine: &Engine, window: u64) -> Vec<Alert> {
 }
 
 fn states(alerts: &[Alert]) -> BTreeMap<String, AlertState> {
-    alerts.iter().map(|alert| (alert.subject.to_string(), alert.state)).collect()
+    alerts.iter().map(|alert| (alert.topic.to_string(), alert.state)).collect()
 }
 
 #[test]
@@ -54,7 +69,7 @@ fn a_slower_release_fires_for_the_function_and_the_syscall_and_for_nothing_else(
     );
     assert_eq!(function.evidence.changed_paths[0].functions, ["main", "checksum"]);
     let syscall = Subject::Syscall { name: "fdatasync".to_owned(), metric: SyscallMetric::P99 };
-    assert!(alerts.iter().any(|alert| alert.subject == syscall));
+    assert!(alerts.iter().any(|alert| alert.topic == Topic::Of(syscall.clone())));
 }
 
 #[test]
@@ -91,13 +106,22 @@ fn alerts_resolve_when_the_old_version_comes_back() {
 }
 
 #[test]
-fn silence_neither_resolves_nor_fires() {
+fn silence_makes_stale_and_data_end_it() {
     let (_folder, engine) = released();
     let before = engine.book.snapshot();
-    for window in 20..30 {
+    evaluated(&engine, 18);
+    assert_eq!(states(&engine.book.snapshot()), states(&before));
+    for window in 19..30 {
         evaluated(&engine, window);
     }
-    assert_eq!(states(&engine.book.snapshot()), states(&before));
+    assert!(engine.book.snapshot().iter().all(|alert| alert.state == AlertState::Stale));
+    for window in 30..34 {
+        write(&engine.store, ("a", "2"), window, (&V2, 1), 40);
+        evaluated(&engine, window);
+    }
+    let after = engine.book.snapshot();
+    assert_eq!(states(&after), states(&before));
+    assert_eq!(after[0].fired_at, before[0].fired_at);
 }
 
 #[test]
@@ -155,7 +179,7 @@ fn an_alert_ends_a_week_after_the_last_data_on_it() {
     let (_folder, engine) = released();
     let day = 86_400 * SECOND;
     let alerts = engine.evaluate(T0 + 6 * day).unwrap();
-    assert!(alerts.iter().all(|alert| alert.state == AlertState::Firing), "{alerts:?}");
+    assert!(alerts.iter().all(|alert| alert.state == AlertState::Stale), "{alerts:?}");
     let alerts = engine.evaluate(T0 + 8 * day).unwrap();
     assert!(alerts.iter().all(|alert| alert.state == AlertState::Resolved), "{alerts:?}");
     assert_eq!(alerts.len(), 2);

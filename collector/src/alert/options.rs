@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// Settings of alerting. Every field has a safe default.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AlertOptions {
     /// Whether versions are compared at all.
@@ -14,10 +14,18 @@ pub struct AlertOptions {
     pub interval_seconds: u64,
     /// Length of the detector's unit window in seconds.
     pub window_seconds: u64,
+    /// Environment that this collector watches, such as `production`; a label of every alert.
+    pub environment: String,
     /// Windows in a row whose evaluation must see a regression before it fires.
     pub pending_windows: u32,
     /// Windows in a row whose evaluation must see less than half of it before it resolves.
     pub resolve_windows: u32,
+    /// False discovery rate at which people are told; `detect.q` is that at which an alert is pending.
+    pub firing_q: f64,
+    /// Whether services are watched over time as well, without a release.
+    pub temporal: bool,
+    /// Whether services are compared with themselves, to measure and bound false alarms.
+    pub self_tests: bool,
     /// Newest windows of the candidate that are compared, at most.
     pub candidate_windows: u32,
     /// Last windows of the baseline that are compared, at most.
@@ -28,6 +36,17 @@ pub struct AlertOptions {
     pub alertmanager_urls: Vec<String>,
     /// Webhooks.
     pub webhooks: Vec<WebhookOptions>,
+}
+
+impl AlertOptions {
+    /// Where people look closer at a service; empty without `external_url`.
+    pub(super) fn links(&self, service: &str) -> Vec<String> {
+        let Ok(mut url) = reqwest::Url::parse(&self.external_url) else {
+            return Vec::new();
+        };
+        url.query_pairs_mut().append_pair("service", service);
+        vec![url.into()]
+    }
 }
 
 /// A webhook.
@@ -54,8 +73,12 @@ impl Default for AlertOptions {
             enabled: true,
             interval_seconds: 30,
             window_seconds: 60,
+            environment: String::new(),
             pending_windows: 2,
-            resolve_windows: 3,
+            resolve_windows: 6,
+            firing_q: 0.001,
+            temporal: true,
+            self_tests: true,
             candidate_windows: 10,
             baseline_windows: 30,
             external_url: String::new(),

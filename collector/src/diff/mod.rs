@@ -17,7 +17,7 @@ pub use sides::{
     FunctionKey, ProfileDiff, Replicate, Replication, SideFacts, StackCount, StackTable,
     SyscallCounts, SyscallDiff, UnitFacts, Work, is_flow_control,
 };
-pub(crate) use table::{show, verdict_table};
+pub(crate) use table::{show, show_value, verdict_table};
 pub use trust::WHOLE_SHARE_MIN;
 
 use crate::store::UnitWindow;

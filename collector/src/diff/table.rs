@@ -40,7 +40,12 @@ pub(crate) fn verdict_table(verdicts: &[Verdict], rows: usize) -> String {
 
 /// A value in the unit of its subject.
 pub(crate) fn show(verdict: &Verdict, value: f64) -> String {
-    match &verdict.subject {
+    show_value(&verdict.subject, value)
+}
+
+/// A value in the unit of a subject.
+pub(crate) fn show_value(subject: &Subject, value: f64) -> String {
+    match subject {
         Subject::Syscall {
             metric: SyscallMetric::P50 | SyscallMetric::P95 | SyscallMetric::P99,
             ..

@@ -147,9 +147,19 @@ fn parse_url(text: &str) -> anyhow::Result<Url> {
     Ok(url)
 }
 
-/// Whether people hear of alerts in this state.
-const fn is_public(state: AlertState) -> bool {
-    matches!(state, AlertState::Firing | AlertState::Resolved)
+/// Whether people know of an alert: it fired, and not only as part of a digest.
+fn is_known(alert: &Alert) -> bool {
+    let fired = match alert.state {
+        AlertState::Pending => false,
+        AlertState::Firing | AlertState::Stale | AlertState::Resolved => true,
+        AlertState::Accepted => alert.fired_at.is_some(),
+    };
+    fired && !alert.is_in_digest
+}
+
+/// Whether an alert is over, for those who were told of it.
+const fn is_over(alert: &Alert) -> bool {
+    matches!(alert.state, AlertState::Resolved | AlertState::Accepted)
 }
 
 #[cfg(test)]

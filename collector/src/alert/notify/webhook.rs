@@ -6,7 +6,7 @@ use reqwest::{Client, RequestBuilder, Url, header};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::{is_public, parse_url};
+use super::{is_known, is_over, parse_url};
 use crate::alert::{Alert, AlertState, WebhookOptions};
 
 /// Header that holds `sha256=` and the HMAC-SHA256 of the body in hex, as GitHub's webhooks do.
@@ -46,12 +46,14 @@ impl Webhook {
         &self.key
     }
 
-    /// Whether this webhook has not heard of the alert's state. Who never heard of it firing need not hear that it is over.
+    /// Whether this webhook has not heard of the alert's state. Who never heard of it firing need not hear that it is
+    /// over, and silence is no news.
     pub(super) fn is_untold(&self, alert: &Alert) -> bool {
         let told = alert.delivered.get(&self.key);
-        is_public(alert.state)
+        is_known(alert)
+            && alert.state != AlertState::Stale
             && told != Some(&alert.state)
-            && !(alert.state == AlertState::Resolved && told.is_none())
+            && !(is_over(alert) && told.is_none())
     }
 
     pub(super) fn request(&self, client: &Client, alert: &Alert) -> anyhow::Result<RequestBuilder> {

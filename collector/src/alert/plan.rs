@@ -1,16 +1,9 @@
-//! Chooses what is compared with what, and gathers the evidence. Pure.
+//! Chooses what is compared with what. Pure.
 
-use crate::detect::{FunctionKind, Subject, Verdict};
-use crate::detect::{Policy, usable};
-use crate::diff::{ProfileDiff, Replicate};
 use crate::store::{TimeRange, VersionSpan};
 
-use super::lifecycle::Sight;
+use super::AlertOptions;
 use super::support::is_named;
-use super::{Alert, AlertOptions, ChangedPath, Evidence, fingerprint};
-
-/// Most changed stacks that an alert carries.
-const CHANGED_PATHS_MAX: usize = 5;
 
 /// A version that was not seen for a day is not compared, and one that was first seen before is no news.
 const NEWS_NS: u64 = 86_400 * 1_000_000_000;
@@ -25,8 +18,8 @@ const GAP_WINDOWS_MAX: u64 = 60;
 /// A version is running while it was seen in this many newest windows.
 const RUNNING_WINDOWS: u64 = 2;
 
-/// Part of the first seen effect below which a regression counts as gone.
-const GONE_SHARE: f64 = 0.5;
+/// Fewest windows in which both versions ran at which they are compared side by side.
+const OVERLAP_WINDOWS_MIN: u64 = 3;
 
 /// A version in a range of time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +35,8 @@ pub(super) struct Plan {
     pub(super) candidate: Arm,
     /// The version before it; none when the candidate is the oldest one known, or either is old news.
     pub(super) baseline: Option<Arm>,
+    /// Whether both ran side by side for long enough: the baseline is then the same windows.
+    pub(super) is_concurrent: bool,
 }
 
 impl Arm {
@@ -90,147 +85,24 @@ pub(super) fn plan(
         let start_unix_ns = end_unix_ns.saturating_sub(u64::from(windows) * window_ns).max(warm);
         Arm { version: version.version.clone(), start_unix_ns, end_unix_ns }
     };
-    Some(Plan {
-        candidate: arm(candidate, options.candidate_windows),
-        baseline: baseline.map(|version| arm(version, options.baseline_windows)),
-    })
+    let candidate = arm(candidate, options.candidate_windows);
+    let Some(running) = baseline.filter(|version| is_running(version)) else {
+        let baseline = baseline.map(|version| arm(version, options.baseline_windows));
+        return Some(Plan { candidate, baseline, is_concurrent: false });
+    };
+    // What happens to both at once cancels only in the same windows.
+    let mut side_by_side = arm(running, options.candidate_windows);
+    side_by_side.start_unix_ns = side_by_side.start_unix_ns.max(candidate.start_unix_ns);
+    let overlap_ns = side_by_side.end_unix_ns.saturating_sub(side_by_side.start_unix_ns);
+    let is_concurrent = overlap_ns >= OVERLAP_WINDOWS_MIN * window_ns;
+    let baseline =
+        if is_concurrent { side_by_side } else { arm(running, options.baseline_windows) };
+    Some(Plan { candidate, baseline: Some(baseline), is_concurrent })
 }
 
 /// Length of a unit window in nanoseconds.
 pub(super) fn window_ns(options: &AlertOptions) -> u64 {
     options.window_seconds.clamp(1, 86_400) * 1_000_000_000
-}
-
-/// What the verdicts of an alert's own comparison say of it.
-pub(super) fn sight(
-    alert: &Alert,
-    diff: &ProfileDiff,
-    verdicts: &[Verdict],
-    policy: &Policy,
-) -> Sight {
-    let is_function = matches!(alert.subject, Subject::Function { .. });
-    let replicates = |side: &[Replicate]| {
-        if is_function { usable(side, policy).len() } else { side.len() }
-    };
-    // A few samples of a function that is not among them do not show that it is gone.
-    if replicates(&diff.baseline) < 2 || replicates(&diff.candidate) < 2 {
-        return Sight::NoData;
-    }
-    let same =
-        |verdict: &&Verdict| fingerprint(&alert.service, &verdict.subject) == alert.fingerprint;
-    if verdicts
-        .iter()
-        .filter(same)
-        .any(|verdict| verdict.significant && verdict.direction == crate::detect::Direction::Worse)
-    {
-        return Sight::Regressed;
-    }
-    match verdicts.iter().find(|verdict| verdict.subject == alert.subject) {
-        Some(verdict) if verdict.delta_abs >= GONE_SHARE * alert.evidence.verdict.delta_abs => {
-            Sight::Unclear
-        }
-        // Without a verdict there were too few samples or calls of it to judge: it costs nothing now.
-        Some(_) | None => Sight::Gone,
-    }
-}
-
-/// The strongest regression of each fingerprint; p99 before other quantiles.
-pub(super) fn regressions<'v>(
-    service: &str,
-    verdicts: &'v [Verdict],
-) -> Vec<(String, &'v Verdict)> {
-    let mut found: Vec<(String, &Verdict)> = Vec::new();
-    for verdict in verdicts.iter().filter(|verdict| verdict.is_regression()) {
-        let name = fingerprint(service, &verdict.subject);
-        match found.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, known)) if is_told_before(verdict, known) => *known = verdict,
-            Some(_) => {}
-            None => found.push((name, verdict)),
-        }
-    }
-    found
-}
-
-fn is_told_before(verdict: &Verdict, known: &Verdict) -> bool {
-    match (&verdict.subject, &known.subject) {
-        (Subject::Syscall { metric, .. }, Subject::Syscall { metric: known, .. }) => metric > known,
-        _ => false,
-    }
-}
-
-/// The evidence for a verdict. `window_ns` is the length of a unit window.
-pub(super) fn evidence(diff: &ProfileDiff, verdict: &Verdict, window_ns: u64) -> Evidence {
-    // Plain shares: the corrected ones of the verdict are for comparing, not for adding up to the service's cores.
-    let is_function = matches!(verdict.subject, Subject::Function { .. });
-    let cores = |samples: u64, side: &[Replicate]| {
-        let all: u64 = side.iter().map(|replicate| replicate.samples).sum();
-        is_function
-            .then(|| Some(samples as f64 / all.max(1) as f64 * cores_of_unit(side, window_ns)?))
-            .flatten()
-    };
-    let baseline_cores = cores(verdict.samples_baseline, &diff.baseline);
-    let candidate_cores = cores(verdict.samples_candidate, &diff.candidate);
-    Evidence {
-        verdict: verdict.clone(),
-        changed_paths: changed_paths(diff, &verdict.subject),
-        baseline_cores,
-        candidate_cores,
-        delta_cores: candidate_cores.zip(baseline_cores).map(|(after, before)| after - before),
-        samples_baseline: diff.baseline_samples(),
-        samples_candidate: diff.candidate_samples(),
-        // A syscall is measured without stacks.
-        caveats: if is_function { diff.caveats() } else { Vec::new() },
-    }
-}
-
-/// CPU time of a unit over time, averaged over its windows.
-fn cores_of_unit(side: &[Replicate], window_ns: u64) -> Option<f64> {
-    let windows: u64 = side.iter().map(|replicate| replicate.windows).sum();
-    let cpu_ns: u64 = side.iter().map(|replicate| replicate.cpu_ns).sum();
-    (windows > 0).then(|| cpu_ns as f64 / (windows as f64 * window_ns as f64))
-}
-
-/// Stacks through the subject whose share of the samples grew most.
-fn changed_paths(diff: &ProfileDiff, subject: &Subject) -> Vec<ChangedPath> {
-    let before = diff.baseline_samples().max(1) as f64;
-    let after = diff.candidate_samples().max(1) as f64;
-    let mut grown: Vec<(f64, ChangedPath)> = (0..diff.stacks.len())
-        .filter(|stack| passes_through(diff, diff.stacks.functions(*stack), subject))
-        .map(|stack| {
-            let [baseline, candidate] = diff.pooled(stack);
-            let shares = (baseline as f64 / before, candidate as f64 / after);
-            (stack, shares)
-        })
-        .filter(|(_, (before, after))| after > before)
-        .map(|(stack, (baseline_share, candidate_share))| {
-            let functions = diff.stacks.functions(stack).iter();
-            let functions =
-                functions.map(|index| diff.functions[*index as usize].function.clone()).collect();
-            let path = ChangedPath { functions, baseline_share, candidate_share };
-            (candidate_share - baseline_share, path)
-        })
-        .collect();
-    grown.sort_by(|left, right| right.0.total_cmp(&left.0));
-    grown.into_iter().take(CHANGED_PATHS_MAX).map(|(_, path)| path).collect()
-}
-
-/// Whether a stack counts for a function, or lies in a kernel function named after a syscall.
-fn passes_through(diff: &ProfileDiff, stack: &[u32], subject: &Subject) -> bool {
-    let key = |index: &u32| &diff.functions[*index as usize];
-    match subject {
-        Subject::Function { module, function, kind } => {
-            let is_it =
-                |index: &u32| key(index).function == *function && key(index).module == *module;
-            match kind {
-                FunctionKind::SelfTime => stack.last().is_some_and(is_it),
-                FunctionKind::Total => stack.iter().any(is_it),
-            }
-        }
-        Subject::Syscall { name, .. } => {
-            let entry = format!("_sys_{name}");
-            stack.iter().any(|index| key(index).function.ends_with(&entry))
-        }
-    }
 }
 
 #[cfg(test)]
@@ -318,6 +190,24 @@ mod tests {
             planned(vec![version("1", DAY, DAY + 300), version("2", DAY + 100, DAY + 200)]),
             pair("1", None)
         );
+    }
+
+    #[test]
+    fn versions_that_run_side_by_side_are_compared_in_the_same_windows() {
+        let options = AlertOptions { window_seconds: 10, ..AlertOptions::default() };
+        let planned = |versions: &[VersionSpan]| {
+            let plan = plan(versions, &options, (DAY + 300) * SECOND).unwrap();
+            (plan.is_concurrent, plan.baseline.unwrap().range(), plan.candidate.range())
+        };
+        let both = [version("1", DAY, DAY + 300), version("2", DAY + 250, DAY + 300)];
+        let (is_concurrent, baseline, candidate) = planned(&both);
+        assert!(is_concurrent);
+        assert_eq!(baseline, candidate);
+        // One that has just stopped was never seen beside the other for long.
+        let one = [version("1", DAY, DAY + 290), version("2", DAY + 270, DAY + 300)];
+        let (is_concurrent, baseline, _) = planned(&one);
+        assert!(!is_concurrent);
+        assert_eq!(baseline.start_unix_ns, (DAY + 10) * SECOND);
     }
 
     #[test]

@@ -1,0 +1,301 @@
+//! Follows a service over its releases: compares the newest version with the one before it, and open alerts with the
+//! baseline that was frozen when they began.
+
+use std::collections::BTreeMap;
+
+use crate::detect::{Direction, Group, SeenAs, Subject, usable};
+use crate::diff::Replicate;
+use crate::store::StoreError;
+
+use super::comparison::{Comparison, Windows};
+use super::evidence::evidence;
+use super::lifecycle::{Patience, Sight, Track};
+use super::plan::{Arm, Plan};
+use super::transition::{Look, advance, is_gone};
+use super::{Alert, AlertName, AlertOptions, AlertState, Mode, Severity, Topic, fingerprint};
+use crate::detect::Policy;
+
+/// Most baselines that the open alerts of a service are compared with in one evaluation: each is a read of the store. The
+/// alerts of older ones see no data.
+const BASELINES_MAX: usize = 8;
+
+/// One evaluation of one service.
+pub(super) struct Turn<'e> {
+    pub(super) windows: Windows<'e>,
+    pub(super) policy: &'e Policy,
+    pub(super) options: &'e AlertOptions,
+    /// Unix seconds.
+    pub(super) now: f64,
+    /// Pending alerts that went away.
+    pub(super) went_away: u64,
+}
+
+impl Turn<'_> {
+    /// Moves all alerts on releases of the service, and opens new ones.
+    pub(super) fn after_release(
+        &mut self,
+        plan: &Plan,
+        known: Vec<Alert>,
+    ) -> Result<Vec<Alert>, StoreError> {
+        let mut by_baseline: BTreeMap<Arm, Vec<Alert>> = BTreeMap::new();
+        let mut alerts = Vec::new();
+        for alert in known {
+            let is_followed = alert.is_open() || alert.state == AlertState::Accepted;
+            let is_judged = alert.judged_unix_ns >= plan.candidate.end_unix_ns;
+            if alert.mode == Mode::Temporal || !is_followed || is_judged || !alert.is_single() {
+                alerts.push(alert);
+            } else {
+                by_baseline.entry(baseline_of(&alert, plan)).or_default().push(alert);
+            }
+        }
+        if let Some(baseline) = &plan.baseline {
+            by_baseline.entry(baseline.clone()).or_default();
+        }
+        // The newest baselines first: what is left out is what matters least.
+        for (count, (baseline, members)) in by_baseline.into_iter().rev().enumerate() {
+            if count >= BASELINES_MAX && Some(&baseline) != plan.baseline.as_ref() {
+                alerts.extend(members);
+                continue;
+            }
+            let comparison = Comparison::of(&mut self.windows, &baseline, plan, self.policy)?;
+            let told = self.follow(plan, members, &comparison, &mut alerts);
+            if Some(&baseline) == plan.baseline.as_ref() {
+                self.open(plan, (&baseline, &comparison), &told, &mut alerts);
+            }
+        }
+        Ok(alerts)
+    }
+
+    /// Moves the alerts of one baseline along; returns which groups they tell.
+    fn follow(
+        &mut self,
+        plan: &Plan,
+        members: Vec<Alert>,
+        comparison: &Comparison,
+        alerts: &mut Vec<Alert>,
+    ) -> Vec<bool> {
+        let groups = &comparison.judgement.groups;
+        let mut told = vec![false; groups.len()];
+        let assigned = assign(&members, groups);
+        for (mut alert, group) in members.into_iter().zip(assigned) {
+            if let Some((group, _)) = group {
+                told[group] = true;
+            }
+            let (sight, own) = self.sight(&alert, comparison, group);
+            let look = Look {
+                sight,
+                evidence: own.map(|group| evidence(&comparison.diff, group)),
+                withheld: own.and_then(|group| withheld(comparison, group)),
+                version: &plan.candidate.version,
+                now: self.now,
+            };
+            alert.judged_unix_ns = plan.candidate.end_unix_ns;
+            self.keep(advance(alert, look, self.patience()), alerts);
+        }
+        told
+    }
+
+    fn keep(&mut self, alert: Option<Alert>, alerts: &mut Vec<Alert>) {
+        self.went_away += u64::from(alert.is_none());
+        alerts.extend(alert);
+    }
+
+    /// What a comparison says of an alert, and the group with the alert's own root.
+    fn sight<'c>(
+        &self,
+        alert: &Alert,
+        comparison: &'c Comparison,
+        group: Option<(usize, bool)>,
+    ) -> (Sight, Option<&'c Group>) {
+        let Topic::Of(subject) = &alert.topic else {
+            return (Sight::NoData, None);
+        };
+        let is_function = matches!(subject, Subject::Function { .. });
+        let replicates = |side: &[Replicate]| {
+            if is_function { usable(side, self.policy).len() } else { side.len() }
+        };
+        let diff = &comparison.diff;
+        // A few samples of a function that is not among them do not show that it is gone.
+        if replicates(&diff.baseline) < 2 || replicates(&diff.candidate) < 2 {
+            return (Sight::NoData, None);
+        }
+        let groups = &comparison.judgement.groups;
+        if let Some((at, is_own)) = group {
+            let group = &groups[at];
+            let is_firm = is_own && group.root.q <= self.options.firing_q;
+            return (Sight::Regressed { is_firm }, is_own.then_some(group));
+        }
+        let mut verdicts = comparison.judgement.verdicts.iter();
+        let sight = match verdicts.find(|verdict| verdict.subject == *subject) {
+            Some(verdict) if verdict.significant && verdict.direction == Direction::Worse => {
+                Sight::Regressed { is_firm: false }
+            }
+            Some(verdict) if !is_gone(alert, verdict.ci_high) => Sight::Unclear,
+            // Without a verdict there were too few samples or calls of it to judge: it costs nothing now.
+            Some(_) | None => Sight::Gone,
+        };
+        (sight, None)
+    }
+
+    /// Opens an alert for each group that no alert tells and that has enough support.
+    fn open(
+        &mut self,
+        plan: &Plan,
+        (baseline, comparison): (&Arm, &Comparison),
+        told: &[bool],
+        alerts: &mut Vec<Alert>,
+    ) {
+        let groups = comparison.judgement.groups.iter().zip(told);
+        for group in strongest(groups.filter(|(_, told)| !**told).map(|(group, _)| group)) {
+            let topic = Topic::Of(group.root.subject.clone());
+            let name = fingerprint(self.windows.service, &self.options.environment, &topic);
+            let is_supported =
+                comparison.support.iter().all(|side| side.is_enough_for(&group.root.subject));
+            let known = alerts.iter().position(|alert| alert.fingerprint == name);
+            let is_over = |at: usize| alerts[at].state == AlertState::Resolved;
+            // What an open alert on another baseline shows in is that alert.
+            let is_told = alerts.iter().any(|alert| alert.is_open() && is_related(alert, group));
+            if !is_supported || is_told || known.is_some_and(|at| !is_over(at)) {
+                continue;
+            }
+            let over = known.map(|at| alerts.remove(at));
+            let mut fresh = self.fresh(plan, (baseline, comparison), group);
+            // A webhook that was told of the resolved one is told again when this one fires.
+            fresh.delivered = over.map(|over| over.delivered).unwrap_or_default();
+            let look = Look {
+                sight: Sight::Regressed { is_firm: group.root.q <= self.options.firing_q },
+                evidence: Some(evidence(&comparison.diff, group)),
+                withheld: withheld(comparison, group),
+                version: &plan.candidate.version,
+                now: self.now,
+            };
+            let opened = advance(fresh, look, self.patience());
+            self.keep(opened, alerts);
+        }
+    }
+
+    fn fresh(
+        &self,
+        plan: &Plan,
+        (baseline, comparison): (&Arm, &Comparison),
+        group: &Group,
+    ) -> Alert {
+        let topic = Topic::Of(group.root.subject.clone());
+        let (service, environment) = (self.windows.service, &self.options.environment);
+        Alert {
+            fingerprint: fingerprint(service, environment, &topic),
+            name: AlertName::of(&topic),
+            service: service.to_owned(),
+            environment: environment.clone(),
+            topic,
+            severity: Severity::Info,
+            state: AlertState::Pending,
+            mode: comparison.mode,
+            baseline_version: baseline.version.clone(),
+            candidate_version: plan.candidate.version.clone(),
+            baseline_start_unix_ns: baseline.start_unix_ns,
+            baseline_end_unix_ns: baseline.end_unix_ns,
+            started_at: self.now,
+            fired_at: None,
+            resolved_at: None,
+            evidence: evidence(&comparison.diff, group),
+            past: None,
+            withheld: None,
+            is_in_digest: false,
+            escalation: None,
+            acceptance: None,
+            decided_at: 0.0,
+            seen_at: self.now,
+            judged_unix_ns: plan.candidate.end_unix_ns,
+            delta_on: 0.0,
+            track: Track::default(),
+            links: self.options.links(service),
+            delivered: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn patience(&self) -> Patience {
+        Patience { pending: self.options.pending_windows, resolve: self.options.resolve_windows }
+    }
+}
+
+/// The baseline of an alert: frozen when it began, or, while both versions still run side by side, the same windows of
+/// the same version.
+fn baseline_of(alert: &Alert, plan: &Plan) -> Arm {
+    let side_by_side = plan.baseline.as_ref().filter(|baseline| {
+        plan.is_concurrent
+            && alert.mode == Mode::Concurrent
+            && alert.baseline_version == baseline.version
+    });
+    side_by_side.cloned().unwrap_or_else(|| Arm {
+        version: alert.baseline_version.clone(),
+        start_unix_ns: alert.baseline_start_unix_ns,
+        end_unix_ns: alert.baseline_end_unix_ns,
+    })
+}
+
+/// For each alert the group that shows it, and whether that has the alert's own root. A root may move: what the samples of
+/// a later window tell apart, those of an earlier one did not.
+fn assign(alerts: &[Alert], groups: &[Group]) -> Vec<Option<(usize, bool)>> {
+    let worse = || groups.iter().enumerate().filter(|(_, group)| is_worse(group));
+    let own = |alert: &Alert| {
+        let is_own = |group: &Group| {
+            let topic = Topic::Of(group.root.subject.clone());
+            fingerprint(&alert.service, &alert.environment, &topic) == alert.fingerprint
+        };
+        let same = worse().filter(|(_, group)| is_own(group));
+        // Quantiles of a syscall share an alert: the one that it is about before the others.
+        same.max_by_key(|(at, group)| {
+            (Topic::Of(group.root.subject.clone()) == alert.topic, std::cmp::Reverse(*at))
+        })
+    };
+    alerts
+        .iter()
+        .map(|alert| match own(alert) {
+            Some((at, _)) => Some((at, true)),
+            None => worse().find(|(_, group)| is_related(alert, group)).map(|(at, _)| (at, false)),
+        })
+        .collect()
+}
+
+/// Whether an alert and a group are about the same change, seen at different functions.
+fn is_related(alert: &Alert, group: &Group) -> bool {
+    let Topic::Of(Subject::Function { function, .. }) = &alert.topic else {
+        return false;
+    };
+    let Subject::Function { function: root, .. } = &group.root.subject else {
+        return false;
+    };
+    group.chain.iter().chain(&group.also_visible_in).any(|name| name == function)
+        || alert.functions().any(|name| name == root)
+}
+
+fn is_worse(group: &Group) -> bool {
+    group.direction == Direction::Worse
+}
+
+/// The groups for the worse, of several quantiles of a syscall the highest.
+fn strongest<'g>(groups: impl Iterator<Item = &'g Group>) -> Vec<&'g Group> {
+    let mut found: Vec<&Group> = Vec::new();
+    for group in groups.filter(|group| is_worse(group)) {
+        let same = |known: &&mut &Group| match (&known.root.subject, &group.root.subject) {
+            (
+                Subject::Syscall { name: known, metric: old },
+                Subject::Syscall { name, metric: new },
+            ) => known == name && old.family() == new.family(),
+            (known, new) => known == new,
+        };
+        match found.iter_mut().find(same) {
+            Some(known) if group.root.subject > known.root.subject => *known = group,
+            Some(_) => {}
+            None => found.push(group),
+        }
+    }
+    found
+}
+
+/// Why a group must not make anybody get up: it depends on callers, and callers cannot be compared.
+fn withheld(comparison: &Comparison, group: &Group) -> Option<String> {
+    let needs_callers = !matches!(group.seen_as, SeenAs::SelfTime | SeenAs::Syscall);
+    comparison.distrust.clone().filter(|_| needs_callers)
+}
