@@ -135,7 +135,8 @@ impl<'s> Search<'s> {
         let roots = Roots::of(self, anchor, left);
         let place = Place::of(self, &roots);
         let item = place.item;
-        let reach = union(anchor.ranges, &self.tested.items.list[item].ranges);
+        let reach = union(anchor.ranges, roots.ranked[0].ranges);
+        let reach = union(&reach, &self.tested.items.list[item].ranges);
         let mut members = self.take_members(left, known, &reach);
         if members.is_empty() {
             return None;

@@ -1,7 +1,7 @@
 //! Where in the call tree a root stands: which of the functions that no sample tells apart, who calls it, along which path.
 
 use super::super::functions::Tested;
-use super::super::items::{Family, Ranges};
+use super::super::items::Ranges;
 use super::super::tree::NO_PARENT;
 use super::library::is_library;
 use super::root::Roots;
@@ -91,41 +91,25 @@ impl Chain {
         Self { functions, items }
     }
 
-    /// The item to name: of the function with the largest change of its own code, that is not a library's if any is
-    /// not; of its items the one that people find in tables.
+    /// The item to name: of the root's function, or where that is a library's of the nearest one that is not, callers
+    /// first; of its items the one that people find in tables.
     fn choose(&self, search: &Search<'_>, root: &Found<'_>) -> usize {
         let tested = search.tested;
-        let key = |function: u32| &tested.diff.functions[function as usize];
-        let rank = |function: &u32| {
-            (!is_library(key(*function)), self.own_change(search, root, *function))
-        };
-        let best = self.functions.iter().max_by(|left, right| {
-            let (left, right) = (rank(left), rank(right));
-            left.0.cmp(&right.0).then(left.1.total_cmp(&right.1))
+        let own = tested.items.list[root.item].function;
+        let is_program = |function: &&u32| !is_library(&tested.diff.functions[**function as usize]);
+        let at = self.functions.iter().position(|function| *function == own).unwrap_or(0);
+        let (callers, rest) = self.functions.split_at(at);
+        let best = rest.first().filter(is_program).or_else(|| {
+            callers.iter().rev().find(is_program).or_else(|| rest.iter().find(is_program))
         });
-        let Some(best) = best else { return root.item };
-        let of_best =
-            self.items.iter().filter(|index| tested.items.list[**index].function == *best);
+        let best = *best.unwrap_or(&own);
         let order = |index: &&usize| {
-            let item = &tested.items.list[**index];
-            let is_root = **index != root.item;
-            (!tested.is_told(**index), item.family == Family::Total && is_root, is_root)
+            let is_root = **index == root.item;
+            (!tested.is_told(**index), !is_root, tested.items.list[**index].family)
         };
+        let items = self.items.iter();
+        let of_best = items.filter(|index| tested.items.list[**index].function == best);
         of_best.min_by_key(order).copied().unwrap_or(root.item)
-    }
-
-    /// Change of the function's own code within the root's stacks.
-    fn own_change(&self, search: &Search<'_>, root: &Found<'_>, function: u32) -> f64 {
-        let own = search
-            .tested
-            .items
-            .list
-            .iter()
-            .find(|item| item.function == function && item.family == Family::SelfTime);
-        own.map_or(0.0, |own| {
-            let [before, after] = search.changes.shared(&own.ranges, root.ranges);
-            (after - before) * search.sign()
-        })
     }
 }
 

@@ -7,7 +7,7 @@ use super::{Found, Search, counts_of, intersection, without};
 const INSIDE_SHARE_MIN: f64 = 0.8;
 
 /// Log-likelihood by which a larger set must explain a change better than a smaller one.
-const MARGIN: f64 = 0.0;
+const MARGIN: f64 = 1.5;
 
 /// What may be the root, the most likely first.
 pub(super) struct Roots<'t> {
