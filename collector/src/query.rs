@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use profiler_common::profile::Profile;
 
-use crate::store::{Selection, Store, StoreError, TimeRange, UnitSyscall};
+use crate::store::{Selection, Store, StoreError, TimeRange, UnitSyscall, WindowProfile};
 
 /// Merges all samples of a selection into one profile.
 ///
@@ -16,11 +16,8 @@ pub fn merge(
     selection: &Selection,
     range: TimeRange,
 ) -> Result<Profile, StoreError> {
-    let mut merged = Profile::default();
-    for window in store.unit_windows(selection, range, u64::MAX)? {
-        merged.merge(&window.profile);
-    }
-    Ok(merged)
+    let windows = store.unit_windows(selection, range, u64::MAX)?;
+    Ok(WindowProfile::merge(windows.iter().map(|window| &window.profile)))
 }
 
 /// Merges the syscalls of a selection by name, by falling time spent; waiting calls come last.

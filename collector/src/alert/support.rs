@@ -94,7 +94,7 @@ mod tests {
                     version: version.to_owned(),
                     start_unix_ns: start * 10,
                     cpu_ns: 0,
-                    profile,
+                    profile: profile.into(),
                     ..UnitWindow::default()
                 }
             })

@@ -99,7 +99,7 @@ fn unit_window(unit: usize, profile: Profile) -> UnitWindow {
         version: String::new(),
         start_unix_ns: 0,
         cpu_ns: profile.total() * 10_000_000,
-        profile,
+        profile: profile.into(),
         ..UnitWindow::default()
     }
 }

@@ -17,6 +17,11 @@ pub(super) fn key_of(frame: &Frame) -> FunctionKey {
     FunctionKey { module: frame.module.clone(), function: stable_name(&frame.function).to_owned() }
 }
 
+/// Whether nothing is known of a function but its module.
+pub(super) fn is_unnamed(key: &FunctionKey) -> bool {
+    key.function == UNNAMED
+}
+
 /// Whether the kernel enters a device, timer or inter-processor interrupt here. What follows is not the work of the
 /// service that it happened to hit. Page faults are exceptions, not interrupts: they are the service's own.
 pub(super) fn is_interrupt_entry(frame: &Frame) -> bool {

@@ -89,7 +89,7 @@ fn read_side(paths: &[PathBuf]) -> anyhow::Result<Vec<UnitWindow>> {
                 version: String::new(),
                 start_unix_ns: 0,
                 cpu_ns: 0,
-                profile,
+                profile: profile.into(),
                 // The files do not say anything else, such as how their stacks ended.
                 ..UnitWindow::default()
             })

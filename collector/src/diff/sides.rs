@@ -113,15 +113,19 @@ pub struct StackTable {
 }
 
 impl StackTable {
-    /// Sorts the stacks; each stands once, as indices into [`ProfileDiff::functions`] with counts by rising replicate.
+    /// Sorts the stacks, given as indices into [`ProfileDiff::functions`] with counts by rising replicate. Equal ones are
+    /// put together: in this order they would else be taken for a caller and its callee.
     #[must_use]
     pub fn new(mut stacks: Vec<(Vec<u32>, Vec<StackCount>)>) -> Self {
         stacks.sort_unstable_by(|left, right| left.0.cmp(&right.0));
         let mut table = Self::default();
-        for (functions, counts) in stacks {
-            table.functions.extend(functions);
+        for same in stacks.chunk_by(|left, right| left.0 == right.0) {
+            table.functions.extend(&same[0].0);
             table.function_ends.push(table.functions.len());
-            table.counts.extend(counts);
+            match same {
+                [(_, counts)] => table.counts.extend(counts),
+                several => table.counts.extend(sum(several)),
+            }
             table.count_ends.push(table.counts.len());
         }
         table
@@ -152,6 +156,16 @@ impl StackTable {
         let start = index.checked_sub(1).map_or(0, |before| self.count_ends[before]);
         &self.counts[start..self.count_ends[index]]
     }
+}
+
+/// Counts of equal stacks, added up by replicate.
+fn sum(stacks: &[(Vec<u32>, Vec<StackCount>)]) -> impl Iterator<Item = StackCount> {
+    let mut samples: BTreeMap<u32, u64> = BTreeMap::new();
+    for count in stacks.iter().flat_map(|(_, counts)| counts) {
+        let own = samples.entry(count.replicate).or_default();
+        *own = own.saturating_add(count.samples);
+    }
+    samples.into_iter().map(|(replicate, samples)| StackCount { replicate, samples })
 }
 
 /// One (host, unit) of a side.
@@ -284,17 +298,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stacks_below_a_node_stand_side_by_side() {
+    fn stacks_below_a_node_stand_side_by_side_and_equal_ones_once() {
         let count = |replicate, samples| StackCount { replicate, samples };
         let table = StackTable::new(vec![
             (vec![0, 2], vec![count(1, 5)]),
             (vec![0], vec![count(0, 1), count(1, 2)]),
             (vec![0, 1, 3], vec![]),
-            (vec![0, 1], vec![count(0, 9)]),
+            (vec![0, 1], vec![count(0, 8)]),
+            (vec![0, 1], vec![count(0, 1), count(2, 3)]),
         ]);
         let paths: Vec<&[u32]> = (0..table.len()).map(|index| table.functions(index)).collect();
         assert_eq!(paths, [&[0][..], &[0, 1], &[0, 1, 3], &[0, 2]]);
         assert_eq!(table.counts(0), [count(0, 1), count(1, 2)]);
+        assert_eq!(table.counts(1), [count(0, 9), count(2, 3)]);
         assert_eq!(table.counts(3), [count(1, 5)]);
     }
 }

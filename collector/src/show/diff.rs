@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use profiler_common::profile::Profile;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -15,7 +14,7 @@ use super::parameters::{ALL_SERVICES, Parameters, seconds};
 use super::tree::{FlatTree, Tree};
 use crate::detect::{Direction, Policy, Subject, SyscallMetric, Verdict, judge};
 use crate::diff::{Grouping, ProfileDiff, Replication};
-use crate::store::{Selection, Store, TimeRange};
+use crate::store::{Selection, Store, TimeRange, WindowProfile};
 
 /// Length of the windows that are compared, as the alerts compare them.
 const WINDOW_NS: u64 = 60_000_000_000;
@@ -151,10 +150,7 @@ fn answer(
     let after = store.unit_windows(candidate, *candidate_range, WINDOW_NS)?;
     let mut tree = Tree::<2>::new(&candidate.service);
     for (side, windows) in [&before, &after].into_iter().enumerate() {
-        let mut merged = Profile::default();
-        for window in windows {
-            merged.merge(&window.profile);
-        }
+        let merged = WindowProfile::merge(windows.iter().map(|window| &window.profile));
         tree.add(side, &[], &merged);
     }
     let grouping = Grouping { window_ns: WINDOW_NS, ..Grouping::default() };

@@ -3,12 +3,15 @@
 //! [`Store`] is synchronous: async callers go through `spawn_blocking`. What it answers is a profile or a number, never a
 //! row: nothing outside this folder knows that SQLite lies beneath.
 
+mod profile;
 mod sqlite;
+
+pub use profile::{Dictionary, WindowProfile};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use profiler_common::profile::{LatencyHistogram, Profile, Quality};
+use profiler_common::profile::{LatencyHistogram, Quality};
 use profiler_common::wire::v1;
 use serde::Serialize;
 use thiserror::Error;
@@ -368,7 +371,7 @@ pub struct UnitWindow {
     /// CPU time in nanoseconds: samples times the time each stands for.
     pub cpu_ns: u64,
     /// On-CPU samples.
-    pub profile: Profile,
+    pub profile: WindowProfile,
     /// How the walks over the user stacks of these samples ended.
     pub quality: Quality,
     /// What the agents of its host took and lost in that time.

@@ -6,6 +6,7 @@ mod block;
 mod dictionary;
 mod quality;
 mod read;
+mod windows;
 mod readers;
 mod retain;
 mod schema;

@@ -1,30 +1,13 @@
-//! Answers questions: finds the series of a selection, reads their blocks, names their stacks.
+//! Answers questions that need no stacks: finds the series of a selection, and reads their sums.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 
-use profiler_common::profile::{Frame, Profile};
 use rusqlite::{Connection, params};
 
-use super::block::{Content, Unpacker};
-use super::dictionary::Names;
 use super::{Sqlite, failed, signed, unsigned};
 use crate::store::{
-    Selection, SeriesPoint, ServiceEntry, StoreError, TimeRange, UnitWindow, VersionEntry,
-    VersionSpan,
+    Selection, SeriesPoint, ServiceEntry, StoreError, TimeRange, VersionEntry, VersionSpan,
 };
-
-/// Most rows of units and windows in one answer: a day of minutes of 70 units.
-const UNIT_WINDOWS_MAX: usize = 100_000;
-
-/// Most (window, unit, stack) counts in one answer; 10 million take about 300 MB.
-const COUNTS_MAX: usize = 10_000_000;
-
-/// Counts whose memory a syscall's histogram takes, about 1 KB.
-const COUNTS_OF_SYSCALL: usize = 30;
-
-/// Most frames in one answer, counted once for each row whose profile holds them; 4 million take about 1 GB.
-const FRAMES_MAX: usize = 4_000_000;
 
 /// Most points of a series: more than any screen shows.
 const POINTS_MAX: usize = 100_000;
@@ -33,7 +16,7 @@ const POINTS_MAX: usize = 100_000;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Runner {
     pub(super) host: String,
-    unit: String,
+    pub(super) unit: String,
     pub(super) version: String,
 }
 
@@ -41,7 +24,7 @@ pub(super) struct Runner {
 pub(super) struct Series {
     pub(super) id: i64,
     pub(super) runner: Runner,
-    labels: String,
+    pub(super) labels: String,
 }
 
 impl Series {
@@ -51,83 +34,7 @@ impl Series {
     }
 }
 
-#[derive(Default)]
-struct Row {
-    machine: String,
-    since_unix_ns: u64,
-    cpu_ns: u64,
-    content: Content,
-}
-
 impl Sqlite {
-    pub(in crate::store) fn unit_windows(
-        &self,
-        selection: &Selection,
-        range: TimeRange,
-        window_ns: u64,
-    ) -> Result<Vec<UnitWindow>, StoreError> {
-        let window_ns = window_ns.max(1);
-        let read = failed("read profiles");
-        let reader = self.readers.take()?;
-        let mut rows: BTreeMap<(u64, Runner), Row> = BTreeMap::new();
-        let mut unpacker = Unpacker::new()?;
-        let mut counts = 0;
-        for Series { id, runner, labels } in find_series(&reader, selection)? {
-            let machine = machine_of(&labels)?;
-            let since_unix_ns = first_start(&reader, id).map_err(read)?;
-            let mut find = reader
-                .prepare_cached(
-                    "SELECT start_unix_ns, cpu_ns, data FROM block WHERE series = ?1 \
-                     AND start_unix_ns >= ?2 AND start_unix_ns < ?3 ORDER BY start_unix_ns",
-                )
-                .map_err(read)?;
-            let mut blocks = find
-                .query(params![id, signed(range.start_unix_ns), signed(range.end_unix_ns)])
-                .map_err(read)?;
-            while let Some(block) = blocks.next().map_err(read)? {
-                let start = unsigned(block.get(0).map_err(read)?) / window_ns * window_ns;
-                let row = rows.entry((start, runner.clone())).or_insert_with(|| Row {
-                    machine: machine.clone(),
-                    since_unix_ns,
-                    ..Row::default()
-                });
-                row.since_unix_ns = row.since_unix_ns.min(since_unix_ns);
-                let cpu_ns: i64 = block.get(1).map_err(read)?;
-                row.cpu_ns = row.cpu_ns.saturating_add(unsigned(cpu_ns));
-                let data = block.get_ref(2).map_err(read)?.as_blob();
-                let data = data.map_err(|_text| StoreError::Damaged("a block is not a blob"))?;
-                let before = size(&row.content);
-                unpacker.unpack_into(data, &mut row.content)?;
-                counts += size(&row.content) - before;
-                limit(rows.len(), UNIT_WINDOWS_MAX, "windows of units")?;
-                limit(counts, COUNTS_MAX, "stack counts")?;
-            }
-        }
-        let mut namer = Namer { names: &self.names, connection: &reader, stacks: HashMap::new() };
-        let mut frames = 0;
-        rows.into_iter()
-            .map(|((start, runner), row)| {
-                let Runner { host, unit, version } = runner;
-                let profile = namer.profile(&row.content.stacks)?;
-                frames += profile.frames().len();
-                limit(frames, FRAMES_MAX, "functions in all windows")?;
-                Ok(UnitWindow {
-                    host,
-                    unit,
-                    version,
-                    machine: row.machine,
-                    since_unix_ns: row.since_unix_ns,
-                    start_unix_ns: start,
-                    cpu_ns: row.cpu_ns,
-                    profile,
-                    quality: row.content.quality,
-                    lost: row.content.lost,
-                    syscalls: row.content.syscalls.into_values().collect(),
-                })
-            })
-            .collect()
-    }
-
     pub(in crate::store) fn series(
         &self,
         selection: &Selection,
@@ -276,56 +183,10 @@ fn matches(selection: &Selection, runner: &Runner, labels: &str) -> Result<bool,
     Ok(true)
 }
 
-/// Start of the first block of a series, from the index.
-fn first_start(connection: &Connection, series: i64) -> rusqlite::Result<u64> {
-    connection
-        .prepare_cached("SELECT min(start_unix_ns) FROM block WHERE series = ?1")?
-        .query_row([series], |row| row.get::<_, Option<i64>>(0))
-        .map(|start| unsigned(start.unwrap_or_default()))
-}
-
-/// CPU model and kernel of the host of a series.
-fn machine_of(labels: &str) -> Result<String, StoreError> {
-    let mut labels = parse_labels(labels)?;
-    let parts = ["cpu_model", "kernel"].map(|key| labels.remove(key).unwrap_or_default());
-    let parts: Vec<&str> =
-        parts.iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
-    Ok(parts.join(", "))
-}
-
 /// Labels of a series by key.
-fn parse_labels(labels: &str) -> Result<HashMap<String, String>, StoreError> {
+pub(super) fn parse_labels(labels: &str) -> Result<HashMap<String, String>, StoreError> {
     serde_json::from_str(labels)
         .map_err(|_damaged| StoreError::Damaged("labels of a series cannot be decoded"))
-}
-
-/// Names stacks; looks each one up once per question.
-struct Namer<'n> {
-    names: &'n Names,
-    connection: &'n Connection,
-    stacks: HashMap<i64, Arc<[Arc<Frame>]>>,
-}
-
-impl Namer<'_> {
-    fn profile(&mut self, stacks: &BTreeMap<i64, u64>) -> Result<Profile, StoreError> {
-        let mut profile = Profile::default();
-        for (id, count) in stacks {
-            let frames = match self.stacks.get(id) {
-                Some(frames) => frames,
-                None => {
-                    let frames = self
-                        .names
-                        .stack(self.connection, *id)?
-                        .iter()
-                        .map(|frame| self.names.frame(self.connection, *frame))
-                        .collect::<Result<_, _>>()?;
-                    self.stacks.entry(*id).or_insert(frames)
-                }
-            };
-            profile.add(frames.iter().map(|frame| &**frame), *count);
-        }
-        Ok(profile)
-    }
 }
 
 #[derive(Default)]
@@ -414,11 +275,6 @@ impl Service {
     }
 }
 
-/// What is held in memory, in counts.
-fn size(content: &Content) -> usize {
-    content.stacks.len() + COUNTS_OF_SYSCALL * content.syscalls.len()
-}
-
-fn limit(count: usize, limit: usize, what: &'static str) -> Result<(), StoreError> {
+pub(super) fn limit(count: usize, limit: usize, what: &'static str) -> Result<(), StoreError> {
     if count > limit { Err(StoreError::TooLarge { what, limit }) } else { Ok(()) }
 }

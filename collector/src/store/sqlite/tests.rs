@@ -8,7 +8,9 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use crate::query;
-use crate::store::{Selection, Store, StoreError, StoreOptions, TimeRange, VersionSpan, Written};
+use crate::store::{
+    Selection, Store, StoreError, StoreOptions, TimeRange, VersionSpan, WindowProfile, Written,
+};
 
 const SECOND: u64 = 1_000_000_000;
 const DAY: u64 = 86_400 * SECOND;
@@ -381,7 +383,7 @@ proptest! {
         let mut found: BTreeMap<String, u64> = BTreeMap::new();
         for window in &windows {
             prop_assert_eq!(window.cpu_ns, window.profile.total() * PERIOD);
-            for (name, count) in leaves(&window.profile) {
+            for (name, count) in leaves(&WindowProfile::merge([&window.profile])) {
                 *found.entry(name).or_default() += count;
             }
         }
