@@ -73,6 +73,7 @@ mod tests {
                 (vec![0, 1], count(5)),
             ]),
             syscalls: Vec::new(),
+            facts: Default::default(),
         };
         let counts = counts_of(FINE_NS + 5, &diff);
         assert_eq!(counts.start_unix_ns, FINE_NS);
