@@ -13,6 +13,7 @@ mod count_test;
 mod special;
 mod functions;
 mod syscalls;
+mod service;
 mod discovery;
 pub mod temporal;
 mod groups;
@@ -26,6 +27,7 @@ mod simulation;
 pub(crate) use design::usable;
 pub use group::{Cause, CostShift, Group, SeenAs, ShiftKind};
 pub use policy::Policy;
+pub use service::{CostBasis, CostMetric, Estimate, ServiceCost};
 pub use verdict::{Direction, FunctionKind, Subject, SyscallMetric, Verdict};
 
 use serde::{Deserialize, Serialize};
@@ -41,6 +43,9 @@ pub struct Judgement {
     pub verdicts: Vec<Verdict>,
     /// The significant ones by their cause, strongest evidence first.
     pub groups: Vec<Group>,
+    /// What the whole service costs, not corrected for anything.
+    #[serde(default)]
+    pub costs: Vec<ServiceCost>,
     /// What the comparison rests on.
     pub basis: Basis,
 }
@@ -123,5 +128,5 @@ pub fn judge(diff: &ProfileDiff, policy: &Policy) -> Judgement {
         replicates_candidate,
         tests: p_values.len(),
     };
-    Judgement { verdicts, groups, basis }
+    Judgement { verdicts, groups, costs: service::costs(diff, policy), basis }
 }

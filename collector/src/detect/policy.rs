@@ -12,6 +12,8 @@ pub struct Policy {
     pub rel_min: f64,
     /// Growth of a function, as a share of the service's CPU, that is of no interest.
     pub abs_min: f64,
+    /// Growth of what the whole service costs that is of no interest, relative.
+    pub service_rel_min: f64,
     /// Fewest usable replicates (units or windows) a side.
     pub min_replicates: usize,
     /// Fewest samples of a replicate; replicates with fewer are left out.
@@ -52,6 +54,7 @@ impl Default for Policy {
             q: 0.01,
             rel_min: 0.05,
             abs_min: 0.005,
+            service_rel_min: 0.03,
             min_replicates: 2,
             min_replicate_samples: 50,
             min_function_samples: 30,

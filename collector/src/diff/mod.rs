@@ -10,6 +10,7 @@ mod pprof;
 mod sides;
 mod table;
 mod trust;
+mod values;
 
 pub use args::{DiffArgs, Output};
 pub use offline::command;
@@ -17,8 +18,9 @@ pub use sides::{
     FunctionKey, ProfileDiff, Replicate, Replication, SideFacts, StackCount, StackTable,
     SyscallCounts, SyscallDiff, UnitFacts, Work, is_flow_control,
 };
-pub(crate) use table::{show, show_value, verdict_table};
+pub(crate) use table::verdict_table;
 pub use trust::WHOLE_SHARE_MIN;
+pub(crate) use values::{show, show_baseline, show_change, show_ns, show_value};
 
 use crate::store::UnitWindow;
 
