@@ -14,7 +14,10 @@ use super::pprof::parse_pprof;
 use super::table::verdict_table;
 use super::{DiffArgs, Grouping, ProfileDiff};
 use crate::detect::{Verdict, judge};
-use crate::gate::{GatePolicy, GateVerdict, decide};
+use crate::gate::decide::{Evidence, decide};
+use crate::gate::looks::Look;
+use crate::gate::restarts::Restarts;
+use crate::gate::{GatePolicy, GateVerdict, checks};
 use crate::store::UnitWindow;
 
 /// Largest file, after decompression, in bytes. A pprof of a busy fleet hour has tens of megabytes.
@@ -44,8 +47,17 @@ pub fn command(args: &DiffArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     };
     let (baseline, candidate) = (read_side(&args.baseline)?, read_side(&args.candidate)?);
     let diff = ProfileDiff::new(&baseline, &candidate, &Grouping::default());
-    let verdicts = judge(&diff, &policy.detect).verdicts;
-    let mut answer = decide(&diff, &verdicts, &policy);
+    let judgement = judge(&diff, &policy.detect);
+    let evidence = Evidence {
+        look: Look::only(0, 0),
+        diff: &diff,
+        judgement: &judgement,
+        restarts: [Restarts::default(); 2],
+        checks: &checks::of_counts(&diff),
+    };
+    let mut answer = decide(&evidence, &policy);
+    let verdicts = judgement.verdicts;
+    let exit_code = answer.verdict.result(true, policy.on_inconclusive).exit_code();
     if args.baseline.len() < 2 || args.candidate.len() < 2 {
         answer.reasons.push(
             "a side with one file has no replicates: how much runs differ by themselves cannot be known, so the \
@@ -57,7 +69,7 @@ pub fn command(args: &DiffArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
         Output::Json => {
             let report = Report {
                 verdict: answer.verdict,
-                exit_code: answer.exit_code,
+                exit_code,
                 reasons: &answer.reasons,
                 verdicts: &verdicts,
             };
@@ -72,7 +84,7 @@ pub fn command(args: &DiffArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
             }
         }
     }
-    Ok(answer.exit_code)
+    Ok(exit_code)
 }
 
 /// One unit for each file.

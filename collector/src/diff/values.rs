@@ -34,9 +34,7 @@ pub(crate) fn show_ns(ns: f64) -> String {
 
 /// A relative change with its sign; a new thing has none.
 pub(crate) fn show_change(verdict: &Verdict) -> String {
-    verdict
-        .delta_rel
-        .map_or_else(|| "new".to_owned(), |change| format!("{:+.1} %", change * 100.0))
+    verdict.delta_rel.map_or_else(|| "new".to_owned(), |change| format!("{:+.1} %", change * 100.0))
 }
 
 /// The value before, or that there was none.

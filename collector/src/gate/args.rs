@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::policy::parse_seconds;
 use crate::diff::Output;
 
 /// Ask the collector whether a candidate may go on
@@ -38,10 +39,10 @@ pub struct GateArgs {
     /// Ask again until the answer is conclusive, for at most this long
     #[arg(long, default_value = "0s", value_parser = parse_duration, value_name = "DURATION")]
     pub wait: Duration,
-    /// How far back to look
-    #[arg(long, default_value = "1h", value_parser = parse_duration, value_name = "DURATION")]
-    pub lookback: Duration,
-    /// Length of one window; windows are the replicates when there are too few units
+    /// How long ago the candidate may have begun; of an older one this last part is looked at, once
+    #[arg(long, value_parser = parse_duration, value_name = "DURATION")]
+    pub lookback: Option<Duration>,
+    /// Length of one window of a unit
     #[arg(long, default_value = "60s", value_parser = parse_duration, value_name = "DURATION")]
     pub window: Duration,
     /// How the answer is printed
@@ -81,19 +82,9 @@ impl fmt::Display for Labels {
     }
 }
 
-/// Reads `90`, `90s`, `15m`, `2h` or `7d`.
+/// Reads a duration with a unit.
 fn parse_duration(text: &str) -> Result<Duration, String> {
-    let refusal = || format!("`{text}` is not a duration such as `90s`, `15m`, `2h` or `7d`");
-    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-    let scale = match &text[digits.len()..] {
-        "" | "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return Err(refusal()),
-    };
-    let number: u64 = digits.parse().map_err(|_not_a_number| refusal())?;
-    number.checked_mul(scale).map(Duration::from_secs).ok_or_else(refusal)
+    parse_seconds(text).map(Duration::from_secs)
 }
 
 #[cfg(test)]
@@ -106,14 +97,5 @@ mod tests {
         assert_eq!(labels.to_string(), "host=a,version=1.2");
         assert!("version".parse::<Labels>().unwrap_err().contains("key=value"));
         assert!("a=1,a=2".parse::<Labels>().unwrap_err().contains("twice"));
-    }
-
-    #[test]
-    fn durations_have_units_and_wrong_ones_are_refused() {
-        assert_eq!(parse_duration("15m"), Ok(Duration::from_secs(900)));
-        assert_eq!(parse_duration("90"), Ok(Duration::from_secs(90)));
-        for wrong in ["", "m", "-1s", "1w", "1.5h", "99999999999999999999d"] {
-            assert!(parse_duration(wrong).is_err(), "{wrong}");
-        }
     }
 }

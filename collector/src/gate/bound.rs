@@ -52,8 +52,7 @@ pub(super) fn unbounded(evidence: &Evidence<'_>, policy: &GatePolicy) -> Vec<Str
     {
         let is_judged = judged.contains(&(&*key.module, &*key.function));
         if before.max(after) >= margins.function_share && !is_judged {
-            reasons
-                .push(format!("`{}` was seen in too few replicates to be judged", key.function));
+            reasons.push(format!("`{}` was seen in too few replicates to be judged", key.function));
         }
     }
     reasons.truncate(REASONS_MAX);

@@ -126,6 +126,7 @@ fn machines(diff: &ProfileDiff) -> Option<Check> {
         let sentence = "the sides run on partly different kinds of machines; only those that both have are compared";
         return Some(Check::new(Consequence::Told, sentence));
     }
-    let sentence = "the sides run on different kinds of machines, so a difference may be that of the machines";
+    let sentence =
+        "the sides run on different kinds of machines, so a difference may be that of the machines";
     Some(Check::new(Consequence::NoVerdict, sentence))
 }

@@ -33,7 +33,7 @@ pub async fn command(args: &GateArgs, out: &mut (dyn Write + Send)) -> anyhow::R
     let answer = loop {
         let answer = ask(&client, &url, &request).await?;
         // Versions that are not there yet may still come; a wrong question will not get better without --wait.
-        let is_open = matches!(answer.verdict, GateVerdict::Inconclusive | GateVerdict::Error);
+        let is_open = !answer.is_final || matches!(answer.verdict, GateVerdict::Error);
         let left = deadline.saturating_duration_since(Instant::now());
         if !is_open || left.is_zero() {
             break answer;
@@ -53,7 +53,7 @@ fn request_of(args: &GateArgs) -> anyhow::Result<GateRequest> {
         candidate: merge(&args.candidate),
         from: None,
         to: None,
-        lookback_seconds: Some(args.lookback.as_secs_f64()),
+        lookback_seconds: args.lookback.map(|lookback| lookback.as_secs_f64()),
         window_seconds: Some(args.window.as_secs().max(1)),
         policy: args.policy.as_deref().map(GatePolicy::read).transpose()?,
     })

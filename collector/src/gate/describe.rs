@@ -11,7 +11,8 @@ use super::restarts::Restarts;
 /// One sentence on a group that fails a candidate.
 pub(super) fn group(group: &Group) -> String {
     let root = &group.root;
-    let caller = group.caller.as_ref().map_or_else(String::new, |caller| format!(", below `{caller}`"));
+    let caller =
+        group.caller.as_ref().map_or_else(String::new, |caller| format!(", below `{caller}`"));
     format!(
         "{} went from {} to {} ({}){caller}",
         root.subject,
@@ -103,7 +104,10 @@ pub(super) fn not_excluded(
 ) -> String {
     let margin = policy.pass.service_cpu * 100.0;
     if !cost.is_replicated {
-        return format!("growth of {} by {margin:.0} % cannot be excluded without replicates", name(cost));
+        return format!(
+            "growth of {} by {margin:.0} % cannot be excluded without replicates",
+            name(cost)
+        );
     }
     let [_, high] = cost.ratio_interval(tail);
     let have = cost.replicates_baseline.min(cost.replicates_candidate);

@@ -106,6 +106,9 @@ mod tests {
             assert_eq!(GateVerdict::Error.result(true, policy).exit_code(), 1);
             assert_eq!(GateVerdict::Pass.result(true, policy).exit_code(), 0);
         }
-        assert_eq!([Pass, Fail, Hold].map(|policy| open.result(true, policy).exit_code()), [0, 3, 4]);
+        assert_eq!(
+            [Pass, Fail, Hold].map(|policy| open.result(true, policy).exit_code()),
+            [0, 3, 4]
+        );
     }
 }

@@ -80,6 +80,20 @@ impl Store {
         self.sqlite.unit_windows(selection, range, window_ns)
     }
 
+    /// When each unit of a selection was seen; ordered by host, unit and version. Windows count by their start. Its cost
+    /// does not grow with the length of the range.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn unit_lives(
+        &self,
+        selection: &Selection,
+        range: TimeRange,
+    ) -> Result<Vec<UnitLife>, StoreError> {
+        self.sqlite.unit_lives(selection, range)
+    }
+
     /// How the walks over the stacks of a selection ended, by who ran; ordered by version, host and executable. Names no
     /// stack.
     ///
@@ -283,6 +297,21 @@ pub struct VersionSpan {
     /// The version.
     pub version: String,
     /// Start of its first window that is kept, Unix nanoseconds.
+    pub first_seen_unix_ns: u64,
+    /// End of its last window, Unix nanoseconds.
+    pub last_seen_unix_ns: u64,
+}
+
+/// When a unit ran a version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnitLife {
+    /// Host that the agent named.
+    pub host: String,
+    /// Unit of replication: instance, pod, container, or host.
+    pub unit: String,
+    /// Version of the service.
+    pub version: String,
+    /// Start of its first window, Unix nanoseconds.
     pub first_seen_unix_ns: u64,
     /// End of its last window, Unix nanoseconds.
     pub last_seen_unix_ns: u64,

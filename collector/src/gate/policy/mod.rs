@@ -32,6 +32,8 @@ pub struct GatePolicy {
     pub min_units: usize,
     /// Samples a side before anything is said.
     pub min_samples: u64,
+    /// Syscall of which each call that succeeds is one request; without it, something that may stand for requests.
+    pub request_syscall: Option<String>,
     /// What is done when there is no answer at the end.
     pub on_inconclusive: OnInconclusive,
     /// From where on a difference fails the candidate.
@@ -53,6 +55,7 @@ impl Default for GatePolicy {
             min_looks: 2,
             min_units: 3,
             min_samples: 1_000,
+            request_syscall: None,
             on_inconclusive: OnInconclusive::Hold,
             fail: FailMargins::default(),
             pass: PassMargins::default(),

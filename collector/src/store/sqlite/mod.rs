@@ -4,6 +4,7 @@
 
 mod block;
 mod dictionary;
+mod lives;
 mod quality;
 mod read;
 mod windows;

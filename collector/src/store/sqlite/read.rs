@@ -20,6 +20,13 @@ pub(super) struct Runner {
     pub(super) version: String,
 }
 
+impl Runner {
+    /// Host, unit and version.
+    pub(super) fn into_parts(self) -> (String, String, String) {
+        (self.host, self.unit, self.version)
+    }
+}
+
 /// One series that a question is about.
 pub(super) struct Series {
     pub(super) id: i64,
