@@ -2,15 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use crate::diff::AHEAD_NS_MAX;
 use crate::store::{UnitLife, UnitWindow};
 
 use super::checks::{Check, Consequence};
 use super::policy::GatePolicy;
 use super::request::Times;
 use super::restarts::Life;
-
-/// How far in the future a window may lie before the clock of its host is called wrong: two windows of agents.
-const AHEAD_NS_MAX: u64 = 120_000_000_000;
 
 /// Units of the baseline that must have run beside the candidate for the sides to be compared at the same time; all of
 /// them where there are fewer.

@@ -230,6 +230,7 @@ impl Data {
         let grouping = Grouping {
             window_ns: times.window_ns,
             warm_up_ns: 0,
+            now_unix_ns: times.now_unix_ns,
             request_syscall: policy.request_syscall.clone(),
             replication: Some(replication),
         };

@@ -119,10 +119,15 @@ pub fn settle(decisions: Vec<Decision>) -> Option<Decision> {
 /// Groups that got worse and are no work that moved. None where shares cannot be compared.
 fn regressions<'e>(evidence: &Evidence<'e>) -> Vec<&'e Group> {
     let are_comparable = evidence.judgement.basis.factor.ln().abs() <= FACTOR_LOG_MAX;
+    let counts = |group: &&Group| match &group.root.subject {
+        Subject::Function { .. } => are_comparable,
+        // More calls that cost nothing are no regression; what they cost stands in the costs.
+        Subject::Syscall { metric, .. } => {
+            !matches!(metric, SyscallMetric::CallRate | SyscallMetric::CallsPerRequest)
+        }
+    };
     let groups = evidence.judgement.groups.iter().filter(|group| group.is_regression());
-    groups
-        .filter(|group| are_comparable || matches!(group.root.subject, Subject::Syscall { .. }))
-        .collect()
+    groups.filter(counts).collect()
 }
 
 /// Whether the size that was found is beyond what is tolerated; the test itself is against the detector's smaller margin.
@@ -135,7 +140,12 @@ fn is_beyond_margin(group: &Group, policy: &GatePolicy) -> bool {
         SyscallMetric::P50 => (policy.detect.p50_abs_min_ns as f64, policy.detect.p50_rel_min),
         SyscallMetric::P95 => (policy.detect.p95_abs_min_ns as f64, policy.detect.p95_rel_min),
         SyscallMetric::P99 => (policy.detect.p99_abs_min_ns as f64, policy.detect.p99_rel_min),
-        _ => (policy.detect.error_abs_min, policy.detect.error_rel_min),
+        SyscallMetric::ErrorRate | SyscallMetric::Errno(_) => {
+            (policy.detect.error_abs_min, policy.detect.error_rel_min)
+        }
+        // Its size is the share of calls that moved, which the detector's own margin bounds.
+        SyscallMetric::LatencyShape => return true,
+        SyscallMetric::CallRate | SyscallMetric::CallsPerRequest => return false,
     };
     delta >= least && relative.is_none_or(|relative| relative >= least_relative)
 }

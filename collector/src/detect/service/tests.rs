@@ -33,6 +33,7 @@ fn diff(
         functions: Vec::new(),
         stacks: StackTable::default(),
         syscalls: Vec::new(),
+        facts: Default::default(),
     }
 }
 
