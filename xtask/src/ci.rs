@@ -5,7 +5,7 @@ use std::{env, process::Command};
 use anyhow::{Context as _, Result};
 
 use crate::{
-    test,
+    evaluate, test,
     test::tally::Tally,
     vm,
     workspace::{cargo, find_program, run as run_command},
@@ -30,6 +30,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     tally.check("dependencies", dependencies(args.advisories));
     tally.check("kernel object", kernel_object());
     test::install_and_run_all(&mut tally)?;
+    tally.check("false alarms and power", evaluate::run_short());
     vm::run_counted(&mut tally);
     tally.finish()
 }

@@ -8,6 +8,7 @@ mod ci;
 mod ebpf;
 mod vm;
 mod bench;
+mod evaluate;
 mod docs;
 mod tidy;
 
@@ -41,6 +42,8 @@ enum Verb {
     Vm(vm::Args),
     /// Measures what tracing costs.
     Bench(bench::Args),
+    /// Measures the detector against ground truth, beside the known methods.
+    Evaluate(evaluate::Args),
     /// Writes `docs/config.md` from the programs' own help, or checks that it is up to date.
     Docs(docs::Args),
     /// Checks the house rules that the compiler and clippy cannot.
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Verb::Ebpf(args) => ebpf::run(&args),
         Verb::Vm(args) => vm::run(&args),
         Verb::Bench(args) => bench::run(&args),
+        Verb::Evaluate(args) => evaluate::run(&args),
         Verb::Docs(args) => docs::run(&args),
         Verb::Tidy => tidy::run(),
     };

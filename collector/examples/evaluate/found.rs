@@ -45,15 +45,12 @@ pub(crate) fn group_scope(join: &Join, group: &Group) -> Option<Scope> {
     })
 }
 
-/// Whether the stacks of a scope are told to have grown, at the false discovery rate `q`.
-pub(crate) fn tells(join: &Join, judgement: &Judgement, scope: &Scope, q: f64) -> bool {
-    let is_growth = |verdict: &&Verdict| verdict.direction == Direction::Worse && verdict.q <= q;
-    judgement
-        .verdicts
-        .iter()
-        .filter(is_growth)
-        .filter_map(|verdict| verdict_scope(join, verdict))
-        .any(|told| told == *scope || is_same(join, &told, scope))
+/// What is told to have grown, within the policy's false discovery rate.
+pub(crate) fn grown(join: &Join, judgement: &Judgement) -> Vec<Scope> {
+    let is_growth =
+        |verdict: &&Verdict| verdict.significant && verdict.direction == Direction::Worse;
+    let grown = judgement.verdicts.iter().filter(is_growth);
+    grown.filter_map(|verdict| verdict_scope(join, verdict)).collect()
 }
 
 /// Whether two scopes are about the very same stacks.

@@ -7,7 +7,7 @@ use flamewatch_collector::diff::{
 };
 use profiler_common::profile::Quality;
 
-use crate::scene::{Drawn, Host, Scene};
+use crate::scene::{Drawn, Scene};
 use crate::variant::{Scope, Variant};
 
 /// Samples per CPU second.
@@ -90,14 +90,20 @@ impl Join {
         let mut replicates = [Vec::new(), Vec::new()];
         let mut row = 0;
         for (side, of_side) in drawn.sides.iter().enumerate() {
-            for (number, host) in of_side.iter().enumerate() {
-                let places = self.places(scene, [side, number]);
-                let samples = self.add_host(host, places, windows, &mut counts[row..], hosts);
-                let name = if scene.is_paired { 0 } else { side };
+            for number in 0..of_side.len() {
+                let mut samples = 0;
+                for window in 0..windows {
+                    let of_window = self.host_window(scene, drawn, [side, number], window);
+                    for (place, count) in of_window.into_iter().enumerate() {
+                        counts[place * hosts + row] += count;
+                        samples += count;
+                    }
+                }
                 // A kind of machine on which a change shows is known, and both sides have it.
                 let is_kind = (number as f64) < scene.affected * of_side.len() as f64;
                 let stratum = u32::from(scene.affected < 1.0 && is_kind);
-                let name = format!("host-{name}-{number}");
+                let owner = if scene.is_paired { 0 } else { side };
+                let name = format!("host-{owner}-{number}");
                 replicates[side].push(Replicate { stratum, ..replicate(name, samples, windows) });
                 row += 1;
             }
@@ -147,27 +153,6 @@ impl Join {
     fn places(&self, scene: &Scene<'_>, [side, host]: [usize; 2]) -> &[u32] {
         let is_affected = (host as f64) < scene.affected * scene.hosts[side] as f64;
         &self.places[if is_affected { side } else { 0 }]
-    }
-
-    /// Adds a host's counts to its column and returns the sum.
-    fn add_host(
-        &self,
-        host: &Host,
-        places: &[u32],
-        windows: usize,
-        column: &mut [u64],
-        step: usize,
-    ) -> u64 {
-        let mut sum = 0;
-        for counts in &host.windows[..windows] {
-            for (place, count) in places.iter().zip(counts) {
-                column[*place as usize * step] += u64::from(*count);
-                sum += u64::from(*count);
-            }
-        }
-        let unnamed: u64 = host.unnamed[..windows].iter().map(|count| u64::from(*count)).sum();
-        column[(self.stacks.len() - 1) * step] += unnamed;
-        sum + unnamed
     }
 }
 

@@ -10,6 +10,7 @@ mod rewrite;
 mod scene;
 mod join;
 mod found;
+mod calls;
 mod looks;
 mod limits;
 mod parallel;

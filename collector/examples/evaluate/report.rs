@@ -141,7 +141,7 @@ pub(crate) fn short(value: f64) -> String {
     let size = value.abs();
     if value.is_nan() {
         "not reached".to_owned()
-    } else if size == 0.0 {
+    } else if size < 1e-9 {
         "0".to_owned()
     } else if size >= 100.0 {
         format!("{value:.0}")
@@ -158,5 +158,5 @@ pub(crate) fn short(value: f64) -> String {
 
 /// A part of a whole in percent.
 pub(crate) fn percent(part: f64) -> String {
-    format!("{} %", short(100.0 * part))
+    if part.is_nan() { "-".to_owned() } else { format!("{} %", short(100.0 * part)) }
 }

@@ -78,10 +78,9 @@ impl Rewrite {
 
 /// Puts another function in the place of one; the number counts the stacks with it.
 fn replace(stacks: &mut [VariantStack], function: u32, with: impl Fn(usize) -> u32) {
-    let mut number = 0;
-    for stack in stacks.iter_mut().filter(|stack| stack.functions.contains(&function)) {
+    let with_it = stacks.iter_mut().filter(|stack| stack.functions.contains(&function));
+    for (number, stack) in with_it.enumerate() {
         let other = with(number);
-        number += 1;
         for own in stack.functions.iter_mut().filter(|own| **own == function) {
             *own = other;
         }

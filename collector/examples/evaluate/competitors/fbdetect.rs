@@ -1,4 +1,4 @@
-//! The chain that FBDetect's paper describes (Wang and others 2024), as far as it can be rebuilt: CUSUM for the change
+//! The chain that the paper on `FBDetect` describes (Wang and others 2024), as far as it can be rebuilt: CUSUM for the change
 //! point, a likelihood-ratio test at 1 %, went-away, and a threshold on the growth of the share.
 //!
 //! A point is a window, all hosts together: the baseline's windows, then the candidate's. The removal of seasons by STL

@@ -75,8 +75,8 @@ pub(super) fn run(run: &Run) -> Section {
             let tally = measure(run, [hosts, number], *noise, rounds);
             let ratio =
                 |level: usize| tally.below[level] as f64 / tally.tests as f64 / LEVELS[level];
-            for level in 0..3 {
-                worst[level] = worst[level].max(ratio(level));
+            for (level, worst) in worst.iter_mut().enumerate() {
+                *worst = worst.max(ratio(level));
             }
             let part = |hits: u64| percent(hits as f64 / tally.comparisons as f64);
             calibration.rows.push(vec![

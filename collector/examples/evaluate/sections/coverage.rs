@@ -1,6 +1,6 @@
 //! Does the 95 % interval hold the truth, and is the estimate right in the mean?
 
-use flamewatch_collector::detect::judge;
+use flamewatch_collector::detect::{Direction, judge};
 
 use crate::Run;
 use crate::found::{bare_policy, verdict_scope};
@@ -37,6 +37,9 @@ struct Band {
 /// Bands of self and of inclusive time.
 type Bands = [[Band; BANDS.len()]; 2];
 
+/// What was told at a false discovery rate of 1 %, and how much of it did not change that way.
+type Discoveries = [u64; 2];
+
 pub(super) fn run(run: &Run) -> Section {
     let mut section = Section::new("coverage", "Intervals: coverage and bias");
     section.text.push(
@@ -50,12 +53,14 @@ pub(super) fn run(run: &Run) -> Section {
         &["hosts", "noise", "time", "share", "intervals", "coverage", "error, s.e.", "bias"],
     );
     let mut all: Bands = Default::default();
+    let mut told: Discoveries = [0; 2];
     for hosts in [3, 10, 30] {
         for (noise_name, noise) in [("light", Noise::LIGHT), ("typical", Noise::TYPICAL)] {
             if hosts == 30 && !run.full {
                 continue;
             }
-            let bands = measure(run, hosts, noise);
+            let (bands, discoveries) = measure(run, hosts, noise);
+            told = [told[0] + discoveries[0], told[1] + discoveries[1]];
             for (time, (of_time, sum)) in bands.iter().zip(&mut all).enumerate() {
                 for (number, (band, sum)) in of_time.iter().zip(sum).enumerate() {
                     table.rows.push(row(hosts, noise_name, time, number, band));
@@ -64,6 +69,18 @@ pub(super) fn run(run: &Run) -> Section {
             }
         }
     }
+    goals(&mut section, &all);
+    section.figure(
+        format!("false discoveries among {} at 1 %", told[0]),
+        told[1] as f64 / told[0] as f64,
+        [Limit::AtMost(0.01), Limit::AtMost(0.05)],
+    );
+    section.tables.push(table);
+    section
+}
+
+/// Coverage of each band with its goal, and its picture.
+fn goals(section: &mut Section, all: &Bands) {
     let mut curves = Vec::new();
     for (time, of_time) in all.iter().enumerate() {
         let name = if time == 0 { "self" } else { "inclusive" };
@@ -86,7 +103,6 @@ pub(super) fn run(run: &Run) -> Section {
             }
         }
     }
-    section.tables.push(table);
     section.plots.push(Plot {
         file: "coverage".to_owned(),
         title: "Coverage of the 95 % interval by the function's share".to_owned(),
@@ -106,7 +122,6 @@ pub(super) fn run(run: &Run) -> Section {
         levels: vec![0.93, 0.95, 0.97],
         marks: Vec::new(),
     });
-    section
 }
 
 fn row(hosts: usize, noise: &str, time: usize, number: usize, band: &Band) -> Vec<String> {
@@ -136,7 +151,7 @@ impl Band {
     }
 }
 
-fn measure(run: &Run, hosts: usize, noise: Noise) -> Bands {
+fn measure(run: &Run, hosts: usize, noise: Noise) -> (Bands, Discoveries) {
     let candidates: Vec<Vec<Scope>> =
         run.programs.iter().map(|base| scopes(base, Scope::Own, [0.003, 0.1])).collect();
     let rounds = run.size(30, 200);
@@ -158,20 +173,28 @@ fn measure(run: &Run, hosts: usize, noise: Noise) -> Bands {
         count(&scene, &join, &name)
     });
     let mut sum: Bands = Default::default();
-    for of_round in &bands {
+    let mut told: Discoveries = [0; 2];
+    for (of_round, discoveries) in &bands {
+        told = [told[0] + discoveries[0], told[1] + discoveries[1]];
         for (sum, band) in sum.iter_mut().flatten().zip(of_round.iter().flatten()) {
             sum.add(band);
         }
     }
-    sum
+    (sum, told)
 }
 
-fn count(scene: &Scene<'_>, join: &Join, name: &[u64]) -> Bands {
+fn count(scene: &Scene<'_>, join: &Join, name: &[u64]) -> (Bands, Discoveries) {
     let diff = join.diff(scene, &scene.draw(name), 1);
     let mut bands: Bands = Default::default();
+    let mut told: Discoveries = [0; 2];
     for verdict in &judge(&diff, &bare_policy()).verdicts {
         let Some(scope) = verdict_scope(join, verdict) else { continue };
         let [before, after] = join.truth(&scope);
+        if verdict.significant {
+            let grew = if verdict.direction == Direction::Worse { 1.0 } else { -1.0 };
+            told[0] += 1;
+            told[1] += u64::from(grew * (after - before) <= 1e-9);
+        }
         let Some(number) = BANDS.iter().position(|(_, end)| before < *end) else { continue };
         if before <= 0.0 || verdict.standard_error <= 0.0 {
             continue;
@@ -186,5 +209,5 @@ fn count(scene: &Scene<'_>, join: &Join, name: &[u64]) -> Bands {
             band.bias += (verdict.delta_abs - truth) / truth;
         }
     }
-    bands
+    (bands, told)
 }

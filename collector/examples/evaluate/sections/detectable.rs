@@ -3,9 +3,8 @@
 use flamewatch_collector::detect::judge;
 
 use crate::Run;
-use crate::base::Base;
 use crate::competitors::{RIVALS, View};
-use crate::found::{bare_policy, is_same, tells};
+use crate::found::{bare_policy, grown, is_same};
 use crate::join::Join;
 use crate::limits::{crossing, detectable};
 use crate::noise::Noise;
@@ -18,9 +17,11 @@ use crate::variant::{Scope, Variant, nearest};
 /// Growths that are tried, as multiples of the limit.
 const MULTIPLES: [f64; 11] = [0.7, 0.9, 1.05, 1.2, 1.35, 1.5, 1.75, 2.0, 2.5, 3.25, 4.5];
 
-/// Known methods that are measured: those that compare hosts. Pooled z only where hosts do not differ; elsewhere it
-/// has no error rate to hold.
+/// Methods that are measured: ours, and those that compare hosts.
 const METHODS: usize = 5;
+
+/// Part of the comparisons of equals with an alarm above which a method holds no error rate: its figure is in brackets.
+const ALARMS_MAX: f64 = 0.05;
 
 /// A frame under some noise on some hosts.
 #[derive(Debug, Clone)]
@@ -40,6 +41,8 @@ pub(super) struct Measured {
     pub(super) limit: f64,
     /// Power at each multiple, of us and of each rival.
     power: Vec<[f64; METHODS]>,
+    /// Part of the comparisons of equals in which each alarms on anything.
+    alarms: [f64; METHODS],
 }
 
 impl Measured {
@@ -56,7 +59,8 @@ pub(super) fn run(run: &Run) -> Section {
     section.text.push(
         "Growth that is found with a probability of 80 %, over the limit of Neyman and Pearson for one frame at level 1e-5 \
          whose variance is known: R. All functions are tested together at a false discovery rate of 1 %, with a minimum \
-         effect of zero, two-sided. `tau` is the coefficient of variation of the frame's share between hosts."
+         effect of zero, two-sided. `tau` is the coefficient of variation of the frame's share between hosts. In brackets: \
+         a method that alarms in more than 5 % of the comparisons of equals of the same cell."
             .to_owned(),
     );
     let head = [
@@ -73,7 +77,6 @@ pub(super) fn run(run: &Run) -> Section {
     let mut table = Table::new("", &head);
     table.head.extend(RIVALS.iter().take(METHODS - 1).map(|rival| rival.name));
     let mut ratios: Vec<(usize, bool, f64)> = Vec::new();
-    let mut lost: [Vec<f64>; METHODS] = Default::default();
     for cell in cells(run) {
         let measured = measure(run, &cell);
         let is_quiet = cell.noise == Noise::NONE;
@@ -92,8 +95,9 @@ pub(super) fn run(run: &Run) -> Section {
         ];
         for method in 1..METHODS {
             let ratio = measured.ratio(method);
-            lost[method].push(ratio);
-            row.push(if method == 1 && !is_quiet { "-".to_owned() } else { reached(ratio) });
+            let shown = reached(ratio);
+            let is_sound = measured.alarms[method] <= ALARMS_MAX;
+            row.push(if is_sound { shown } else { format!("({shown})") });
         }
         table.rows.push(row);
         if is_plotted(&cell, measured.share) {
@@ -128,7 +132,7 @@ fn goals(section: &mut Section, ratios: &[(usize, bool, f64)]) {
             section.figure(
                 format!("{name}, {hosts} + {hosts} hosts, {kind}: median of {} frames", of.len()),
                 of[of.len() / 2],
-                [Limit::AtMost(goal), Limit::AtMost(goal * 1.5)],
+                [Limit::AtMost(goal), Limit::AtMost(goal * 2.0)],
             );
             section.figure(
                 format!("{name}, {hosts} + {hosts} hosts, {kind}: worst frame"),
@@ -198,10 +202,12 @@ pub(super) fn measure(run: &Run, cell: &Cell) -> Measured {
     let hosts = cell.hosts as f64;
     let limit = detectable(share, tau, cell.samples * hosts, hosts);
     let mut power = Vec::new();
+    let rounds = run.size(40.0, 100.0);
+    let equal = [run.seed, 16, share.to_bits(), cell.hosts as u64, tau.to_bits()];
+    let alarms = alarms(&scene, rounds as usize, &equal);
     for (number, multiple) in MULTIPLES.iter().enumerate() {
         let name = [run.seed, 18, share.to_bits(), cell.hosts as u64, tau.to_bits(), number as u64];
-        let row =
-            found_by(run, &scene, cell, [multiple * limit / share, run.size(40.0, 100.0)], &name);
+        let row = found_by(run, &scene, cell, [multiple * limit / share, rounds], &name);
         power.push(row);
         // What is found by all is found by all with more.
         if row[0] >= 0.99 && row[2] >= 0.99 {
@@ -209,7 +215,7 @@ pub(super) fn measure(run: &Run, cell: &Cell) -> Measured {
             break;
         }
     }
-    Measured { share, tau, limit, power }
+    Measured { share, tau, limit, power, alarms }
 }
 
 /// Part of the rounds in which each method finds the growth.
@@ -220,33 +226,48 @@ pub(super) fn found_by(
     [growth, rounds]: [f64; 2],
     name: &[u64],
 ) -> [f64; METHODS] {
-    let base: &Base = &run.programs[cell.program];
-    let before = Variant::of(base);
+    let before = Variant::of(&run.programs[cell.program]);
     let after = before.scaled(&cell.scope, 1.0 + growth);
     let join = Join::of([&before, &after]);
     let scope = join.scope(&cell.scope);
     let scene = Scene { variants: [&before, &after], ..*scene };
-    let hits = parallel::rounds(rounds as usize, |round| {
-        let drawn = scene.draw(&[name, &[round as u64]].concat());
-        let judgement = judge(&join.diff(&scene, &drawn, 1), &bare_policy());
-        let view = View::of(&join, &scene, &drawn, 1);
-        let mut found = [false; METHODS];
-        found[0] = tells(&join, &judgement, &scope, 0.01);
-        for (found, rival) in found[1..].iter_mut().zip(RIVALS) {
-            let alarms = (rival.alarms)(&view);
-            *found = alarms
-                .iter()
-                .any(|alarm| alarm.scope == scope || is_same(&join, &alarm.scope, &scope));
-        }
-        found
-    });
-    let mut power = [0.0; METHODS];
-    for found in &hits {
-        for (power, found) in power.iter_mut().zip(found) {
-            *power += f64::from(u8::from(*found)) / rounds;
+    let is_it = |told: &Scope| *told == scope || is_same(&join, told, &scope);
+    parts(rounds as usize, |round| {
+        let told = told(&scene, &join, &[name, &[round as u64]].concat());
+        told.map(|told| told.iter().any(is_it))
+    })
+}
+
+/// Part of the comparisons of equals in which each method says that anything grew.
+fn alarms(scene: &Scene<'_>, rounds: usize, name: &[u64]) -> [f64; METHODS] {
+    let join = Join::of(scene.variants);
+    parts(rounds, |round| {
+        let told = told(scene, &join, &[name, &[round as u64]].concat());
+        told.map(|told| !told.is_empty())
+    })
+}
+
+fn parts(rounds: usize, hits: impl Fn(usize) -> [bool; METHODS] + Sync) -> [f64; METHODS] {
+    let mut parts = [0.0; METHODS];
+    for hit in parallel::rounds(rounds, hits) {
+        for (part, hit) in parts.iter_mut().zip(hit) {
+            *part += f64::from(u8::from(hit)) / rounds as f64;
         }
     }
-    power
+    parts
+}
+
+/// What each method says has grown.
+fn told(scene: &Scene<'_>, join: &Join, name: &[u64]) -> [Vec<Scope>; METHODS] {
+    let drawn = scene.draw(name);
+    let judgement = judge(&join.diff(scene, &drawn, 1), &bare_policy());
+    let view = View::of(join, scene, &drawn, 1);
+    let mut told: [Vec<Scope>; METHODS] = Default::default();
+    told[0] = grown(join, &judgement);
+    for (told, rival) in told[1..].iter_mut().zip(RIVALS) {
+        *told = (rival.alarms)(&view).into_iter().map(|alarm| alarm.scope).collect();
+    }
+    told
 }
 
 fn is_plotted(cell: &Cell, share: f64) -> bool {
@@ -255,11 +276,10 @@ fn is_plotted(cell: &Cell, share: f64) -> bool {
 
 fn plot(cell: &Cell, measured: &Measured, number: usize) -> Plot {
     let names = std::iter::once("Flamewatch").chain(RIVALS.iter().map(|rival| rival.name));
-    let is_quiet = cell.noise == Noise::NONE;
     let curves = names
         .take(METHODS)
         .enumerate()
-        .filter(|(method, _)| *method != 1 || is_quiet)
+        .filter(|(method, _)| measured.alarms[*method] <= ALARMS_MAX)
         .map(|(method, name)| Curve {
             name: name.to_owned(),
             points: MULTIPLES

@@ -5,6 +5,7 @@ mod canary;
 mod composition;
 mod cells;
 mod stream;
+mod syscalls;
 mod coverage;
 mod detectable;
 mod root;
@@ -26,6 +27,7 @@ pub(crate) const ALL: &[Part] = &[
     ("root", root::run),
     ("shift", shift::run),
     ("composition", composition::run),
+    ("syscalls", syscalls::run),
     ("stream", stream::run),
 ];
 
