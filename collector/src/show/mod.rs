@@ -73,6 +73,7 @@ pub fn router(state: State) -> Router {
         .route("/api/v1/syscalls", get(syscalls::syscalls))
         .route("/api/v1/series", get(series::series))
         .route("/api/v1/alerts", get(alerts::alerts))
+        .route("/api/v1/alerts/{fingerprint}/accept", post(alerts::accept).delete(alerts::withdraw))
         .route("/api/v1/gate", post(gate::gate))
         .route("/api/v1/openapi.json", get(openapi::document))
         .route("/api", get(unknown))

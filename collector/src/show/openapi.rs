@@ -52,6 +52,8 @@ pub(crate) struct SelectionParameters {
         super::syscalls::syscalls,
         super::series::series,
         super::alerts::alerts,
+        super::alerts::accept,
+        super::alerts::withdraw,
         super::gate::gate,
         super::pprof::profile,
         document,

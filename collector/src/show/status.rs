@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::answer::Failure;
 use super::parameters::Parameters;
+use crate::alert::{Alarms, SelfTests};
 
 /// Totals since the store was made, and the state of the collector.
 #[derive(Debug, Serialize, ToSchema)]
@@ -28,10 +29,27 @@ pub(crate) struct Status {
     stacks: BTreeMap<String, u64>,
     /// Size of the store's files in bytes.
     bytes_on_disk: u64,
+    /// How often a comparison of a service with itself raised an alarm, which is always false.
+    self_tests: SelfTestRate,
     /// Version of the collector.
     version: &'static str,
     /// Seconds since the collector started.
     uptime_seconds: f64,
+}
+
+/// The rate of false alarms, measured on the services themselves.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct SelfTestRate {
+    /// Comparisons of a service with itself.
+    tests: u64,
+    /// Those that raised an alarm at the level of a pending alert.
+    pending_alarms: u64,
+    /// Those that raised an alarm at the level of a firing alert.
+    firing_alarms: u64,
+    /// `firing_alarms` over `tests`; null before the first.
+    firing_rate: Option<f64>,
+    /// Steps, each a factor of 1.5, by which the least effects of interest are raised because of such alarms.
+    tightness: u32,
 }
 
 /// Says what was stored and what was lost, since the store was made.
@@ -51,7 +69,19 @@ pub(crate) async fn status(
         lost: stats.lost,
         stacks: stats.walks.ends().map(|(end, samples)| (end.to_owned(), samples)).collect(),
         bytes_on_disk: stats.bytes_on_disk,
+        self_tests: self_test_rate(&state.alerts.self_tests()),
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: state.started.elapsed().as_secs_f64(),
     }))
+}
+
+fn self_test_rate(self_tests: &SelfTests) -> SelfTestRate {
+    let Alarms { tests, pending, firing } = self_tests.total;
+    SelfTestRate {
+        tests,
+        pending_alarms: pending,
+        firing_alarms: firing,
+        firing_rate: (tests > 0).then(|| firing as f64 / tests as f64),
+        tightness: self_tests.tightness,
+    }
 }

@@ -1,5 +1,6 @@
 //! Measures what the product costs on this host.
 
+mod alerts;
 mod detect;
 mod memory;
 mod programs;
@@ -25,6 +26,8 @@ enum What {
     Programs(programs::Args),
     /// Time and memory of one comparison of 10,000 functions on 60 replicates
     Detect,
+    /// Time and memory of an evaluation of 500 services, against the length of a window
+    Alerts,
     /// Memory and CPU time of the agent beside 300 processes of 40 programs, and beside a compiler
     Memory(memory::Args),
 }
@@ -36,6 +39,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         What::Unwind(args) => unwind::run(args),
         What::Programs(args) => programs::run(args),
         What::Detect => detect::run(),
+        What::Alerts => alerts::run(),
         What::Memory(args) => memory::run(args),
     }
 }
