@@ -29,6 +29,7 @@ pub use book::{AlertBook, DecisionError};
 pub use evaluate::{Evaluator, EvaluatorCounters};
 pub use fingerprint::fingerprint;
 pub use lifecycle::Track;
+pub(crate) use notify::rfc3339;
 pub use options::{AlertOptions, WebhookOptions};
 pub use record::{
     Acceptance, Alert, AlertName, AlertState, ChangedPath, Escalation, Evidence, Measured, Mode,

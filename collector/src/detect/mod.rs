@@ -27,7 +27,7 @@ mod simulation;
 pub(crate) use design::usable;
 pub use group::{Cause, CostShift, Group, SeenAs, ShiftKind};
 pub use policy::Policy;
-pub use service::{CostBasis, CostMetric, Estimate, ServiceCost};
+pub use service::{CostBasis, CostMetric, Estimate, ServiceCost, costs};
 pub use verdict::{Direction, FunctionKind, Subject, SyscallMetric, Verdict};
 
 use serde::{Deserialize, Serialize};
@@ -128,5 +128,5 @@ pub fn judge(diff: &ProfileDiff, policy: &Policy) -> Judgement {
         replicates_candidate,
         tests: p_values.len(),
     };
-    Judgement { verdicts, groups, costs: service::costs(diff, policy), basis }
+    Judgement { verdicts, groups, costs: costs(diff, policy), basis }
 }

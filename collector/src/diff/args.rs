@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::gate::Summary;
+
 /// How a result is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Output {
@@ -12,6 +14,8 @@ pub enum Output {
     Table,
     /// For programs.
     Json,
+    /// A benchmark summary, for tickets and pull requests.
+    Markdown,
 }
 
 /// Compare profile files without a server
@@ -35,4 +39,10 @@ pub struct DiffArgs {
     /// How the result is printed
     #[arg(long, value_enum, default_value_t)]
     pub output: Output,
+    /// Name of the service, for the summary in Markdown
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME")]
+    pub service: String,
+    /// What only the asker knows.
+    #[command(flatten)]
+    pub summary: Summary,
 }

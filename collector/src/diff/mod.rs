@@ -6,6 +6,7 @@ pub mod args;
 mod build;
 mod name;
 mod offline;
+mod paint;
 mod pprof;
 mod sides;
 mod table;
@@ -14,11 +15,12 @@ mod values;
 
 pub use args::{DiffArgs, Output};
 pub use offline::command;
+pub(crate) use paint::Paint;
 pub use sides::{
     FunctionKey, ProfileDiff, Replicate, Replication, SideFacts, StackCount, StackTable,
     SyscallCounts, SyscallDiff, UnitFacts, Work, is_flow_control,
 };
-pub(crate) use table::verdict_table;
+pub(crate) use table::{cause_of, groups_table};
 pub use trust::WHOLE_SHARE_MIN;
 pub(crate) use values::{show, show_baseline, show_change, show_ns, show_value};
 

@@ -12,12 +12,14 @@ use serde::Serialize;
 use super::args::Output;
 use super::pprof::parse_pprof;
 use super::table::verdict_table;
-use super::{DiffArgs, Grouping, ProfileDiff};
+use super::{DiffArgs, Grouping, Paint, ProfileDiff};
 use crate::detect::{Verdict, judge};
+use crate::gate::checks::{self, Check, Consequence};
 use crate::gate::decide::{Evidence, decide};
 use crate::gate::looks::Look;
 use crate::gate::restarts::Restarts;
-use crate::gate::{GatePolicy, GateVerdict, checks};
+use crate::gate::{GateAnswer, GatePolicy, Head, Seen, answer_table, markdown};
+use crate::show::now_unix_ns;
 use crate::store::UnitWindow;
 
 /// Largest file, after decompression, in bytes. A pprof of a busy fleet hour has tens of megabytes.
@@ -29,9 +31,8 @@ pub(super) const COUNT_MAX: u64 = 1 << 48;
 /// What `--output json` prints.
 #[derive(Serialize)]
 struct Report<'r> {
-    verdict: GateVerdict,
-    exit_code: u8,
-    reasons: &'r [String],
+    #[serde(flatten)]
+    answer: &'r GateAnswer,
     verdicts: &'r [Verdict],
 }
 
@@ -48,43 +49,52 @@ pub fn command(args: &DiffArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let (baseline, candidate) = (read_side(&args.baseline)?, read_side(&args.candidate)?);
     let diff = ProfileDiff::new(&baseline, &candidate, &Grouping::default());
     let judgement = judge(&diff, &policy.detect);
+    let checks = checks_of(args, &diff);
     let evidence = Evidence {
         look: Look::only(0, 0),
         diff: &diff,
         judgement: &judgement,
         restarts: [Restarts::default(); 2],
-        checks: &checks::of_counts(&diff),
+        checks: &checks,
     };
-    let mut answer = decide(&evidence, &policy);
-    let verdicts = judgement.verdicts;
-    let exit_code = answer.verdict.result(true, policy.on_inconclusive).exit_code();
-    if args.baseline.len() < 2 || args.candidate.len() < 2 {
-        answer.reasons.push(
-            "a side with one file has no replicates: how much runs differ by themselves cannot be known, so the \
-             intervals hold sampling noise alone; give several files a side"
-                .to_owned(),
-        );
-    }
+    let decision = decide(&evidence, &policy);
+    let verdicts = judgement.verdicts.clone();
+    let answer = GateAnswer::of(Seen { diff, judgement, checks }, decision, &policy);
     match args.output {
         Output::Json => {
-            let report = Report {
-                verdict: answer.verdict,
-                exit_code,
-                reasons: &answer.reasons,
-                verdicts: &verdicts,
-            };
+            let report = Report { answer: &answer, verdicts: &verdicts };
             serde_json::to_writer_pretty(&mut *out, &report)?;
             writeln!(out)?;
         }
+        Output::Markdown => {
+            let names = |paths: &[PathBuf]| {
+                paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+            };
+            let head = Head {
+                service: &args.service,
+                sides: [names(&args.baseline), names(&args.candidate)],
+                now_unix_ns: now_unix_ns(),
+                summary: &args.summary,
+            };
+            markdown(&answer, &head, out)?;
+        }
         Output::Table => {
             writeln!(out, "{}", verdict_table(&verdicts, args.top))?;
-            writeln!(out, "{}", answer.verdict.name())?;
-            for reason in &answer.reasons {
-                writeln!(out, "  {reason}")?;
-            }
+            answer_table(&answer, Paint::of_stdout(), out)?;
         }
     }
-    Ok(exit_code)
+    Ok(answer.exit_code)
+}
+
+/// What must be known before the comparison is believed.
+fn checks_of(args: &DiffArgs, diff: &ProfileDiff) -> Vec<Check> {
+    let mut checks = checks::of_counts(diff);
+    if args.baseline.len() < 2 || args.candidate.len() < 2 {
+        let sentence = "a side with one file has no replicates: how much runs differ by themselves cannot be known, so the \
+                        intervals hold sampling noise alone and nothing is called a regression; give several files a side";
+        checks.push(Check::new(Consequence::Told, sentence));
+    }
+    checks
 }
 
 /// One unit for each file.
@@ -193,6 +203,8 @@ mod tests {
             policy: None,
             top: 10,
             output: Output::Table,
+            service: String::new(),
+            summary: crate::gate::Summary::default(),
         };
         let mut out = Vec::new();
         let code = command(&args, &mut out).unwrap();

@@ -6,6 +6,7 @@ use crate::detect::{self, Group, ServiceCost, Verdict};
 use crate::diff::{ProfileDiff, Replicate};
 
 use super::checks::Check;
+use super::criteria::Criterion;
 use super::decide::Decision;
 use super::detectable::Detectable;
 use super::policy::GatePolicy;
@@ -44,6 +45,9 @@ pub struct GateAnswer {
     pub findings: Vec<Verdict>,
     /// What the service costs.
     pub costs: Vec<ServiceCost>,
+    /// The policy's own conditions.
+    #[serde(default)]
+    pub criteria: Vec<Criterion>,
     /// Before.
     pub baseline: GateSide,
     /// After.
@@ -75,6 +79,7 @@ impl GateAnswer {
             groups: Vec::new(),
             findings: Vec::new(),
             costs: Vec::new(),
+            criteria: Vec::new(),
             baseline: GateSide::default(),
             candidate: GateSide::default(),
             looks: 0,
@@ -100,6 +105,7 @@ impl GateAnswer {
             findings: judgement.groups.iter().map(|group| group.root.clone()).collect(),
             groups: judgement.groups,
             costs: judgement.costs,
+            criteria: decision.criteria,
             baseline: GateSide::of(&diff.baseline, diff.baseline_quality.whole_share(), policy),
             candidate: GateSide::of(&diff.candidate, diff.candidate_quality.whole_share(), policy),
             looks: decision.look.number,
@@ -108,6 +114,19 @@ impl GateAnswer {
             next_look: None,
             detectable: decision.detectable,
         }
+    }
+
+    /// Makes it a fail by what a policy's triggers saw, as sentences; nothing where none fired.
+    pub(super) fn fail_by(&mut self, mut fired: Vec<String>) {
+        if fired.is_empty() {
+            return;
+        }
+        self.verdict = GateVerdict::Fail;
+        fired.append(&mut self.reasons);
+        self.reasons = fired;
+        self.is_final = true;
+        self.next_look = None;
+        self.close(super::policy::OnInconclusive::Hold);
     }
 
     /// Applies what the policy says to an answer that stays open: who asked will not ask again.

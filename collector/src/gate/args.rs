@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::policy::parse_seconds;
+use super::Summary;
+use super::policy::{OnInconclusive, parse_seconds};
 use crate::diff::Output;
 
 /// Ask the collector whether a candidate may go on
 ///
-/// Exit codes: 0 pass, 3 regression, 4 inconclusive, 1 error, 2 wrong usage.
+/// Exit codes: 0 pass, 3 fail, 4 inconclusive, 1 error, 2 wrong usage, 130 interrupted.
 #[derive(Debug, Clone, Args)]
 pub struct GateArgs {
     /// HTTP address of the collector
@@ -25,17 +26,28 @@ pub struct GateArgs {
     )]
     pub collector: String,
     /// The service
-    #[arg(long, env = "FLAMEWATCH_SERVICE", value_name = "NAME")]
-    pub service: String,
+    #[arg(
+        long,
+        env = "FLAMEWATCH_SERVICE",
+        required_unless_present = "check_policy",
+        value_name = "NAME"
+    )]
+    pub service: Option<String>,
     /// Labels of the version known to be good
-    #[arg(long, required = true, value_name = "KEY=VALUE[,…]")]
+    #[arg(long, required_unless_present = "check_policy", value_name = "KEY=VALUE[,…]")]
     pub baseline: Vec<Labels>,
     /// Labels of the version in question
-    #[arg(long, required = true, value_name = "KEY=VALUE[,…]")]
+    #[arg(long, required_unless_present = "check_policy", value_name = "KEY=VALUE[,…]")]
     pub candidate: Vec<Labels>,
     /// Policy file (YAML)
     #[arg(long, env = "FLAMEWATCH_POLICY", value_name = "FILE")]
     pub policy: Option<PathBuf>,
+    /// Only check this policy file, and print it with every default
+    #[arg(long, value_name = "FILE")]
+    pub check_policy: Option<PathBuf>,
+    /// What an answer that is still inconclusive at the end means: pass, fail or hold [default: as the policy says]
+    #[arg(long, value_name = "WORD")]
+    pub on_inconclusive: Option<OnInconclusive>,
     /// Ask again until the answer is conclusive, for at most this long
     #[arg(long, default_value = "0s", value_parser = parse_duration, value_name = "DURATION")]
     pub wait: Duration,
@@ -48,6 +60,9 @@ pub struct GateArgs {
     /// How the answer is printed
     #[arg(long, value_enum, default_value_t)]
     pub output: Output,
+    /// What only the asker knows.
+    #[command(flatten)]
+    pub summary: Summary,
 }
 
 /// Labels as `key=value,key=value`.

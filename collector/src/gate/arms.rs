@@ -14,8 +14,8 @@ use super::restarts::Life;
 /// them where there are fewer.
 const CONCURRENT_UNITS_MIN: usize = 2;
 
-/// Difference of the median ages of the sides' units from which on it is told.
-const AGE_RATIO_MAX: u64 = 24;
+/// Difference of the median ages of the sides' units from which on it is told: an hour.
+const AGE_DIFFERENCE_NS_MAX: u64 = 3_600_000_000_000;
 
 /// Units of both sides, without those whose clocks are wrong.
 #[derive(Debug, Clone)]
@@ -90,7 +90,7 @@ impl Arms {
         };
         let (before, after) = (median_age(&self.baseline)?, median_age(&self.candidate)?);
         let hours = |ns: u64| ns as f64 / 3.6e12;
-        (before / AGE_RATIO_MAX > after.max(1)).then(|| {
+        (before > after.saturating_add(AGE_DIFFERENCE_NS_MAX)).then(|| {
             let sentence = format!(
                 "the baseline's units are much older ({:.1} h) than the candidate's ({:.1} h): caches and heaps may \
                  differ; a baseline that started with the candidate would be fairer",

@@ -18,10 +18,11 @@ use super::looks::{Look, Schedule};
 use super::policy::GatePolicy;
 use super::request::{GateRequest, Times};
 use super::restarts::Restarts;
+use super::triggers::{Sides, fired};
 use super::verdict::GateVerdict;
 
 /// Time for which a look waits after its end: agents send a window when it is over, and may have to try again.
-const SETTLE_NS: u64 = 30_000_000_000;
+pub(super) const SETTLE_NS: u64 = 30_000_000_000;
 
 /// How far into the future windows are read, to find the hosts whose clocks are ahead: a day.
 const AHEAD_NS: u64 = 86_400_000_000_000;
@@ -41,6 +42,9 @@ pub fn evaluate(
 ) -> Result<GateAnswer, StoreError> {
     let policy = request.policy.clone().unwrap_or_default();
     let refuse = |reason| Ok(GateAnswer::without_data(GateVerdict::Error, reason, &policy));
+    if let Err(reason) = policy.check() {
+        return refuse(reason);
+    }
     let times = match request.times(now_unix_ns, policy.look) {
         Ok(times) => times,
         Err(reason) => return refuse(reason),
@@ -127,14 +131,17 @@ impl Question<'_> {
         };
         let due = next.map(|next| next.end_unix_ns.saturating_add(SETTLE_NS) as f64 / 1e9);
         let Some(last) = looks.last().copied() else {
+            let fired = self.fired(arms, next.map_or(0, |next| next.start_unix_ns))?;
             let wait = due.unwrap_or(0.0) - self.times.now_unix_ns as f64 / 1e9;
             let reason = format!("the first look at the data is in {:.0} s", wait.max(0.0));
             let mut answer =
                 GateAnswer::without_data(GateVerdict::Inconclusive, reason, self.policy);
             answer.next_look = due;
             answer.checks.clone_from(&arms.checks);
+            answer.fail_by(fired);
             return Ok(answer);
         };
+        let fired = self.fired(arms, last.start_unix_ns)?;
         let data = self.read(arms, &looks, last)?;
         let mut seen = Vec::with_capacity(looks.len());
         let decisions: Vec<Decision> = looks
@@ -167,7 +174,29 @@ impl Question<'_> {
         if answer.is_final {
             answer.close(self.policy.on_inconclusive);
         }
+        answer.fail_by(fired);
         Ok(answer)
+    }
+
+    /// The rollback triggers that fired so far, as sentences.
+    fn fired(&self, arms: &Arms, start: u64) -> Result<Vec<String>, StoreError> {
+        let end = self.times.now_unix_ns.saturating_sub(SETTLE_NS);
+        let end = end.min(start.saturating_add(self.policy.max_wait * 1_000_000_000));
+        if self.policy.rollback_triggers.is_empty() || end <= start {
+            return Ok(Vec::new());
+        }
+        let range = TimeRange { start_unix_ns: start, end_unix_ns: end };
+        let read = |labels, side: &[UnitLife]| -> Result<Vec<UnitWindow>, StoreError> {
+            let window_ns = self.times.window_ns;
+            let windows = self.store.unit_windows(&self.selection(labels), range, window_ns)?;
+            Ok(windows_of(&windows, side, [start, end], self.policy.warm_up * 1_000_000_000))
+        };
+        let sides = Sides {
+            baseline: read(&self.request.baseline, &arms.baseline)?,
+            candidate: read(&self.request.candidate, &arms.candidate)?,
+            window_ns: self.times.window_ns,
+        };
+        Ok(fired(&sides, [start, end], self.policy))
     }
 
     /// Reads all that the last look sees: the others see a part of it.

@@ -10,11 +10,8 @@ const SAMPLING_DIFFERENCE_MAX: f64 = 0.05;
 /// Largest share of samples that agents may have lost.
 const LOST_SHARE_MAX: f64 = 0.05;
 
-/// Largest difference between the sides' shares of samples in code without names.
-const UNNAMED_DIFFERENCE_MAX: f64 = 0.02;
-
-/// Name under which code without symbols is counted.
-const UNNAMED: &str = "[unnamed]";
+/// Largest difference between the sides' shares of samples in code with names.
+const NAMED_DIFFERENCE_MAX: f64 = 0.02;
 
 /// Something that is wrong, or to be known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +37,7 @@ pub enum Consequence {
 }
 
 impl Check {
-    pub(super) fn new(consequence: Consequence, sentence: impl Into<String>) -> Self {
+    pub(crate) fn new(consequence: Consequence, sentence: impl Into<String>) -> Self {
         Self { consequence, sentence: sentence.into() }
     }
 }
@@ -49,16 +46,15 @@ impl Check {
 #[must_use]
 pub fn of_counts(diff: &ProfileDiff) -> Vec<Check> {
     let told = diff.caveats().into_iter().map(|caveat| Check::new(Consequence::Told, caveat));
-    told.chain(sampling(diff)).chain(names(diff)).chain(machines(diff)).collect()
+    told.chain(lost(diff)).chain(sampling(diff)).chain(names(diff)).chain(machines(diff)).collect()
 }
 
-/// The doubt about samples that agents lost; the shares are those of the baseline's and of the candidate's agents.
-#[must_use]
-pub fn of_lost(shares: [Option<f64>; 2]) -> Vec<Check> {
-    let sides = ["baseline", "candidate"].into_iter().zip(shares);
+/// Samples that agents lost are not lost evenly: busy moments lose more.
+fn lost(diff: &ProfileDiff) -> Vec<Check> {
+    let sides = ["baseline", "candidate"].into_iter().zip(&diff.facts);
     sides
-        .filter_map(|(side, share)| {
-            let share = share.filter(|share| *share > LOST_SHARE_MAX)?;
+        .filter_map(|(side, facts)| {
+            let share = facts.lost_share.filter(|share| *share > LOST_SHARE_MAX)?;
             let sentence = format!(
                 "the {side}'s agents lost {:.1} % of their samples; at most {:.0} % may be lost",
                 share * 100.0,
@@ -71,12 +67,8 @@ pub fn of_lost(shares: [Option<f64>; 2]) -> Vec<Check> {
 
 /// Both sides must be sampled alike: samples for each second of CPU time, which is the frequency of the agents.
 fn sampling(diff: &ProfileDiff) -> Option<Check> {
-    let rate = |side: &[Replicate]| {
-        let samples: u64 = side.iter().map(|replicate| replicate.samples).sum();
-        let cpu_ns: f64 = side.iter().map(|replicate| replicate.cpu_ns as f64).sum();
-        (cpu_ns > 0.0).then(|| samples as f64 / cpu_ns * 1e9)
-    };
-    let (before, after) = (rate(&diff.baseline)?, rate(&diff.candidate)?);
+    let [before, after] = [0, 1].map(|side: usize| diff.facts[side].samples_per_cpu_second);
+    let (before, after) = (before?, after?);
     ((after / before).ln().abs() > SAMPLING_DIFFERENCE_MAX).then(|| {
         let sentence = format!(
             "the sides are not sampled alike: {before:.0} samples for each second of CPU time on the baseline, \
@@ -88,20 +80,11 @@ fn sampling(diff: &ProfileDiff) -> Option<Check> {
 
 /// The same part of the samples must be in code with names: else what is unnamed on one side is new on the other.
 fn names(diff: &ProfileDiff) -> Option<Check> {
-    let mut unnamed = [0_u64; 2];
-    for stack in 0..diff.stacks.len() {
-        let leaf = diff.stacks.functions(stack).last();
-        if leaf.is_some_and(|leaf| diff.functions[*leaf as usize].function == UNNAMED) {
-            let counts = diff.pooled(stack);
-            unnamed = [unnamed[0] + counts[0], unnamed[1] + counts[1]];
-        }
-    }
-    let share = |unnamed: u64, all: u64| unnamed as f64 / all.max(1) as f64;
-    let before = share(unnamed[0], diff.baseline_samples());
-    let after = share(unnamed[1], diff.candidate_samples());
-    ((after - before).abs() > UNNAMED_DIFFERENCE_MAX).then(|| {
+    let [before, after] = [0, 1].map(|side: usize| diff.facts[side].named_share);
+    let (before, after) = (before?, after?);
+    ((after - before).abs() > NAMED_DIFFERENCE_MAX).then(|| {
         let sentence = format!(
-            "{:.1} % of the baseline's samples and {:.1} % of the candidate's are in code without names: give both sides \
+            "{:.1} % of the baseline's samples and {:.1} % of the candidate's are in code with names: give both sides \
              symbols, or neither",
             before * 100.0,
             after * 100.0

@@ -6,11 +6,19 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tokio::time::{Instant, sleep};
 
-use super::{GateAnswer, GateArgs, GatePolicy, GateRequest, GateVerdict, Labels};
-use crate::diff::{Output, verdict_table};
+use super::policy::OnInconclusive;
+use super::{
+    GateAnswer, GateArgs, GatePolicy, GateRequest, GateVerdict, Head, Labels, answer_table,
+    markdown,
+};
+use crate::diff::{Output, Paint};
+use crate::show::now_unix_ns;
 
 /// Time between two questions while waiting.
 const POLL_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Exit code of a command that was interrupted: 128 plus the number of SIGINT.
+const INTERRUPTED: u8 = 130;
 
 /// Longest time for one question.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -24,31 +32,70 @@ const BODY_CHARS_MAX: usize = 500;
 ///
 /// When the policy cannot be read, the collector cannot be reached or refuses, or `out` fails.
 pub async fn command(args: &GateArgs, out: &mut (dyn Write + Send)) -> anyhow::Result<u8> {
+    if let Some(path) = &args.check_policy {
+        write!(out, "{}", serde_saphyr::to_string(&GatePolicy::read(path)?)?)?;
+        return Ok(0);
+    }
     let request = request_of(args)?;
+    let answer = tokio::select! {
+        answer = wait_for_answer(args, &request) => answer,
+        _ = tokio::signal::ctrl_c() => {
+            end_progress();
+            return Ok(INTERRUPTED);
+        }
+    };
+    end_progress();
+    let mut answer = answer?;
+    if answer.is_final || !args.wait.is_zero() {
+        // Nobody asks again.
+        let policy =
+            request.policy.as_ref().map_or(OnInconclusive::Hold, |policy| policy.on_inconclusive);
+        answer.close(args.on_inconclusive.unwrap_or(policy));
+    }
+    print(&answer, args, &request, out)?;
+    Ok(answer.exit_code)
+}
+
+/// Asks until the answer is conclusive or the time is over.
+async fn wait_for_answer(args: &GateArgs, request: &GateRequest) -> anyhow::Result<GateAnswer> {
     let url = format!("{}/api/v1/gate", args.collector.trim_end_matches('/'));
     // Another part of the process may have chosen a provider before; both choose the same one.
     let _already_installed = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).build()?;
     let deadline = Instant::now() + args.wait;
-    let answer = loop {
-        let answer = ask(&client, &url, &request).await?;
-        // Versions that are not there yet may still come; a wrong question will not get better without --wait.
-        let is_open = !answer.is_final || matches!(answer.verdict, GateVerdict::Error);
+    let mut was_reached = false;
+    loop {
+        let asked = ask(&client, &url, request).await;
         let left = deadline.saturating_duration_since(Instant::now());
-        if !is_open || left.is_zero() {
-            break answer;
+        match asked {
+            Ok(answer) => {
+                was_reached = true;
+                // Versions that are not there yet may still come.
+                let is_open = match answer.verdict {
+                    GateVerdict::Inconclusive => !answer.is_final,
+                    GateVerdict::Error => true,
+                    GateVerdict::Pass | GateVerdict::Fail => false,
+                };
+                if !is_open || left.is_zero() {
+                    return Ok(answer);
+                }
+                let reason = answer.reasons.first().map_or("", String::as_str);
+                show_progress(&format!("{}: {reason}", answer.verdict.name()), left);
+            }
+            // A collector that restarts while we wait loses nothing; one that was never there is a wrong address.
+            Err(error) if was_reached && !left.is_zero() => {
+                show_progress(&format!("{error:#}"), left);
+            }
+            Err(error) => return Err(error),
         }
-        show_progress(&answer, left);
         sleep(POLL_INTERVAL.min(left)).await;
-    };
-    print(&answer, args.output, out)?;
-    Ok(answer.exit_code)
+    }
 }
 
 fn request_of(args: &GateArgs) -> anyhow::Result<GateRequest> {
     let merge = |sides: &[Labels]| sides.iter().flat_map(|labels| labels.0.clone()).collect();
     Ok(GateRequest {
-        service: args.service.clone(),
+        service: args.service.clone().unwrap_or_default(),
         baseline: merge(&args.baseline),
         candidate: merge(&args.candidate),
         from: None,
@@ -76,44 +123,48 @@ async fn ask(
 }
 
 /// One line that is written over, and only where a person can see it.
-fn show_progress(answer: &GateAnswer, left: Duration) {
+fn show_progress(text: &str, left: Duration) {
     let mut stderr = std::io::stderr();
     if stderr.is_terminal() {
-        let reason = answer.reasons.first().map_or("", String::as_str);
-        let line =
-            format!("{}, waiting {} s more: {reason}", answer.verdict.name(), left.as_secs());
+        let line = format!("waiting {} s more, {text}", left.as_secs());
         let shown: String = line.chars().take(100).collect();
         // Progress that cannot be shown is no reason to stop.
         let _unshown = write!(stderr, "\r\x1b[K{shown}").and_then(|()| stderr.flush());
     }
 }
 
-fn print(answer: &GateAnswer, output: Output, out: &mut dyn Write) -> anyhow::Result<()> {
-    if std::io::stderr().is_terminal() {
-        let _unshown = write!(std::io::stderr(), "\r\x1b[K");
+/// Clears the line of the progress.
+fn end_progress() {
+    let mut stderr = std::io::stderr();
+    if stderr.is_terminal() {
+        let _unshown = write!(stderr, "\r\x1b[K").and_then(|()| stderr.flush());
     }
-    match output {
+}
+
+fn print(
+    answer: &GateAnswer,
+    args: &GateArgs,
+    request: &GateRequest,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    match args.output {
         Output::Json => {
             serde_json::to_writer_pretty(&mut *out, answer)?;
             writeln!(out)?;
         }
-        Output::Table => {
-            if !answer.findings.is_empty() {
-                writeln!(out, "{}", verdict_table(&answer.findings, answer.findings.len()))?;
-            }
-            writeln!(out, "{}", answer.verdict.name())?;
-            for reason in &answer.reasons {
-                writeln!(out, "  {reason}")?;
-            }
-            writeln!(
-                out,
-                "  baseline: {} samples, {} replicates; candidate: {} samples, {} replicates",
-                answer.baseline.samples,
-                answer.baseline.replicates,
-                answer.candidate.samples,
-                answer.candidate.replicates
-            )?;
+        Output::Markdown => {
+            let side = |labels: &std::collections::BTreeMap<String, String>| {
+                Labels(labels.clone()).to_string()
+            };
+            let head = Head {
+                service: &request.service,
+                sides: [side(&request.baseline), side(&request.candidate)],
+                now_unix_ns: now_unix_ns(),
+                summary: &args.summary,
+            };
+            markdown(answer, &head, out)?;
         }
+        Output::Table => answer_table(answer, Paint::of_stdout(), out)?,
     }
     Ok(())
 }

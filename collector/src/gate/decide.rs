@@ -7,6 +7,7 @@ use crate::detect::{CostMetric, Group, Judgement, ServiceCost, Subject, SyscallM
 use crate::diff::{ProfileDiff, Replicate};
 
 use super::checks::{Check, Consequence};
+use super::criteria::{Criterion, Outcome, judge_all};
 use super::detectable::Detectable;
 use super::looks::Look;
 use super::policy::GatePolicy;
@@ -49,6 +50,8 @@ pub struct Decision {
     pub open_groups: usize,
     /// What could have been found.
     pub detectable: Detectable,
+    /// The policy's own conditions.
+    pub criteria: Vec<Criterion>,
 }
 
 /// Decides on what one look saw.
@@ -59,12 +62,16 @@ pub struct Decision {
 #[must_use]
 pub fn decide(evidence: &Evidence<'_>, policy: &GatePolicy) -> Decision {
     let detectable = Detectable::of(evidence, policy);
+    let pass_level = evidence.look.spends(policy.alpha_pass);
+    let Evidence { diff, judgement, .. } = evidence;
+    let criteria = judge_all(&policy.success_criteria, diff, &judgement.costs, pass_level);
     let decision = |verdict, reasons, open_groups| Decision {
         look: evidence.look,
         verdict,
         reasons,
         open_groups,
         detectable,
+        criteria: criteria.clone(),
     };
     let stopped = |consequence: Consequence| -> Vec<String> {
         let checks = evidence.checks.iter().filter(|check| check.consequence == consequence);
@@ -84,7 +91,7 @@ pub fn decide(evidence: &Evidence<'_>, policy: &GatePolicy) -> Decision {
     let (failing, open): (Vec<&Group>, Vec<&Group>) = regressions
         .into_iter()
         .partition(|group| group.root.q <= level && is_beyond_margin(group, policy));
-    let mut failures = failed_gatekeepers(evidence, policy, level);
+    let mut failures = failed_gatekeepers(evidence, policy, &criteria, level);
     failures.extend(failing.iter().map(|group| describe::group(group)));
     if !failures.is_empty() {
         return decision(GateVerdict::Fail, failures, open.len());
@@ -93,6 +100,8 @@ pub fn decide(evidence: &Evidence<'_>, policy: &GatePolicy) -> Decision {
     blocking.extend(open.iter().map(|group| describe::open_group(group)));
     blocking.extend(too_early(evidence, policy));
     blocking.extend(not_excluded(evidence, policy, &detectable));
+    let unmet = criteria.iter().filter(|criterion| criterion.outcome != Outcome::Met);
+    blocking.extend(unmet.filter_map(|criterion| criterion.reason.clone()));
     if blocking.is_empty() {
         return decision(GateVerdict::Pass, vec![describe::pass(evidence, policy)], 0);
     }
@@ -150,8 +159,13 @@ fn is_beyond_margin(group: &Group, policy: &GatePolicy) -> bool {
     delta >= least && relative.is_none_or(|relative| relative >= least_relative)
 }
 
-/// The costs of the service and the restarts that fail at `level`, as sentences.
-fn failed_gatekeepers(evidence: &Evidence<'_>, policy: &GatePolicy, level: f64) -> Vec<String> {
+/// The costs of the service, the restarts and the policy's conditions that fail at `level`, as sentences.
+fn failed_gatekeepers(
+    evidence: &Evidence<'_>,
+    policy: &GatePolicy,
+    criteria: &[Criterion],
+    level: f64,
+) -> Vec<String> {
     let costs = &evidence.judgement.costs;
     let mut gatekeepers: Vec<(f64, String)> = costs
         .iter()
@@ -168,6 +182,7 @@ fn failed_gatekeepers(evidence: &Evidence<'_>, policy: &GatePolicy, level: f64) 
         .collect();
     let sentence = describe::restarts(evidence.restarts);
     gatekeepers.push((p_of_more(evidence.restarts), sentence));
+    gatekeepers.extend(criteria.iter().map(|criterion| (criterion.p_broken, criterion.broken())));
     let p_values: Vec<f64> = gatekeepers.iter().map(|(p, _)| *p).collect();
     let adjusted = holm::adjust(&p_values);
     let failed = gatekeepers.into_iter().zip(adjusted).filter(|(_, p)| *p <= level);

@@ -20,8 +20,20 @@ impl GatePolicy {
         let read = || -> anyhow::Result<Self> {
             let size = fs::metadata(path)?.len();
             anyhow::ensure!(size <= POLICY_BYTES_MAX, "it has more than {POLICY_BYTES_MAX} bytes");
-            Ok(serde_saphyr::from_str(&fs::read_to_string(path)?)?)
+            Self::parse(&fs::read_to_string(path)?)
         };
         read().with_context(|| format!("failed to read policy `{}`", path.display()))
+    }
+
+    /// Reads the text of a policy (YAML); an empty one is the default.
+    ///
+    /// # Errors
+    ///
+    /// When it holds unknown or wrong keys; the error names line and column.
+    pub fn parse(text: &str) -> anyhow::Result<Self> {
+        let is_empty = text.lines().all(|line| line.trim().is_empty() || line.starts_with('#'));
+        let policy: Self = if is_empty { Self::default() } else { serde_saphyr::from_str(text)? };
+        policy.check().map_err(anyhow::Error::msg)?;
+        Ok(policy)
     }
 }

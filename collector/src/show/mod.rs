@@ -21,6 +21,8 @@ mod pprof;
 mod openapi;
 mod assets;
 
+pub(crate) use answer::now_unix_ns;
+
 use std::sync::Arc;
 use std::time::Instant;
 

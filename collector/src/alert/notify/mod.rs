@@ -2,6 +2,8 @@
 
 mod alertmanager;
 mod time;
+
+pub(crate) use time::rfc3339;
 mod webhook;
 
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 /// `2026-01-02T03:04:05Z` for Unix seconds; before 1970 counts as 1970.
 ///
 /// Days to a date as in Hinnant, "chrono-compatible low-level date algorithms", `civil_from_days`.
-pub(super) fn rfc3339(unix_seconds: f64) -> String {
+pub(crate) fn rfc3339(unix_seconds: f64) -> String {
     let seconds = unix_seconds.max(0.0) as u64;
     let (days, of_day) = (seconds / 86_400, seconds % 86_400);
     // Counted from 0000-03-01, so that the leap day is the last of its year; eras have 400 years.

@@ -89,8 +89,9 @@ impl ServiceCost {
     }
 }
 
-/// Every cost that both sides tell.
-pub(super) fn costs(diff: &ProfileDiff, policy: &Policy) -> Vec<ServiceCost> {
+/// Every cost that both sides tell; [`judge`](super::judge) tells them too.
+#[must_use]
+pub fn costs(diff: &ProfileDiff, policy: &Policy) -> Vec<ServiceCost> {
     let design = Design::of(diff, policy);
     let cpu = |at: usize| {
         let replicate = replicate(diff, at);

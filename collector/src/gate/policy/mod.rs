@@ -1,8 +1,12 @@
 //! What a gate asks of a candidate. Pure: another file reads it from YAML.
 
 mod duration;
+mod expression;
+mod metric;
 
 pub(crate) use duration::parse_seconds;
+pub use expression::{Comparison, Condition, Trigger};
+pub use metric::{FunctionPart, Metric, SyscallPart};
 
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +44,10 @@ pub struct GatePolicy {
     pub fail: FailMargins,
     /// What must be excluded before it passes.
     pub pass: PassMargins,
+    /// What must hold beyond doubt for a pass, and fails the candidate when it is broken beyond doubt.
+    pub success_criteria: Vec<Condition>,
+    /// What sends the candidate back at any time.
+    pub rollback_triggers: Vec<Trigger>,
     /// What the detector calls a regression.
     pub detect: Policy,
 }
@@ -59,8 +67,58 @@ impl Default for GatePolicy {
             on_inconclusive: OnInconclusive::Hold,
             fail: FailMargins::default(),
             pass: PassMargins::default(),
+            success_criteria: Vec::new(),
+            rollback_triggers: Vec::new(),
             detect: Policy::default(),
         }
+    }
+}
+
+/// Most conditions of a policy, and most triggers: each is one more question, and makes the others stricter.
+const CONDITIONS_MAX: usize = 32;
+
+/// Longest wait: seven days, as long as a gate may look back.
+const MAX_WAIT_SECONDS_MAX: u64 = 7 * 86_400;
+
+impl GatePolicy {
+    /// Checks what the format alone cannot.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that names the key, its value and what is allowed.
+    pub fn check(&self) -> Result<(), String> {
+        let is_level = |level: f64| level > 0.0 && level < 0.5;
+        for (key, level) in [("alpha", self.alpha), ("alpha_pass", self.alpha_pass)] {
+            if !is_level(level) {
+                return Err(format!("`{key}` is {level}; it must be above 0 and below 0.5"));
+            }
+        }
+        for (key, seconds) in
+            [("look", self.look), ("max_wait", self.max_wait), ("warm_up", self.warm_up)]
+        {
+            if seconds > MAX_WAIT_SECONDS_MAX || (seconds == 0 && key != "warm_up") {
+                return Err(format!("`{key}` is {seconds} s; it must be from 1 s to 7 days"));
+            }
+        }
+        for (key, margin) in [
+            ("fail.service_cpu", self.fail.service_cpu),
+            ("fail.syscall_time", self.fail.syscall_time),
+            ("fail.function_share", self.fail.function_share),
+            ("pass.service_cpu", self.pass.service_cpu),
+        ] {
+            if !(margin.is_finite() && margin >= 0.0) {
+                return Err(format!(
+                    "`{key}` is {margin}; it must be 0 or more, such as 0.05 for 5 %"
+                ));
+            }
+        }
+        let conditions = [self.success_criteria.len(), self.rollback_triggers.len()];
+        if conditions.into_iter().any(|count| count > CONDITIONS_MAX) {
+            return Err(format!(
+                "there are more than {CONDITIONS_MAX} `success_criteria` or `rollback_triggers`"
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -75,6 +133,19 @@ pub enum OnInconclusive {
     /// It waits for a person.
     #[default]
     Hold,
+}
+
+impl std::str::FromStr for OnInconclusive {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "pass" => Ok(Self::Pass),
+            "fail" => Ok(Self::Fail),
+            "hold" => Ok(Self::Hold),
+            _ => Err(format!("`{text}` is none of `pass`, `fail`, `hold`")),
+        }
+    }
 }
 
 /// Sizes of differences that fail a candidate once they are beyond doubt.
