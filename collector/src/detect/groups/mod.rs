@@ -98,7 +98,7 @@ fn sorted(mut groups: Vec<Group>) -> Vec<Group> {
 }
 
 /// A cause that was found.
-struct Cause1 {
+struct Traced {
     group: Group,
     /// The item of its root.
     item: usize,
@@ -130,7 +130,7 @@ impl<'s> Search<'s> {
     }
 
     /// Takes the next cause out of what is left.
-    fn next(&self, left: &mut Vec<Found<'s>>, known: &mut Ranges) -> Option<Cause1> {
+    fn next(&self, left: &mut Vec<Found<'s>>, known: &mut Ranges) -> Option<Traced> {
         let anchor = left.iter().max_by(|a, b| a.t.total_cmp(&b.t).then(b.item.cmp(&a.item)))?;
         let roots = Roots::of(self, anchor, left);
         let place = Place::of(self, &roots);
@@ -154,7 +154,7 @@ impl<'s> Search<'s> {
             also_visible_in: Vec::new(),
             cause: Cause::Change,
         };
-        Some(Cause1 { group, item, members })
+        Some(Traced { group, item, members })
     }
 
     /// Takes out the items that `reach` accounts for, with what is known already.
@@ -211,3 +211,6 @@ fn seen_as(tested: &Tested<'_>, item: usize) -> SeenAs {
         Family::Path => SeenAs::Path,
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

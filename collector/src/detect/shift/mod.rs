@@ -113,3 +113,6 @@ impl Shifts<'_> {
 fn evidence(net: f64, root: f64, error: f64) -> f64 {
     ((root - net).powi(2) - net.powi(2)) / (2.0 * error * error).max(f64::MIN_POSITIVE)
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,9 +32,7 @@ pub(super) fn without_clone_suffix(name: &str) -> Option<String> {
         let part = &name[dot + 1..end];
         if CLONE_SUFFIXES.contains(&part) {
             cut = Some(dot);
-        } else if !is_number(part)
-            && !(part.len() > 16 && part.bytes().all(|byte| byte.is_ascii_hexdigit()))
-        {
+        } else if !is_number(part) {
             break;
         }
         end = dot;
