@@ -1,11 +1,24 @@
 //! Learns how noisy an item is from itself and from all others: empirical Bayes.
 
 use super::count_test::{Noise, Sample};
-use super::special::{digamma, trigamma, trigamma_inverse};
+use super::special::{digamma, f_quantile, trigamma, trigamma_inverse};
 
-/// Most degrees of freedom that the other items may lend. Above it rare noisy items pass as quiet ones: simulated
-/// false alarms at p < 1e-5 were 2 to 58 times too frequent with 3 replicates a side.
-const PRIOR_DEGREES_MAX: f64 = 10.0;
+/// Degrees of freedom that the other items may lend without further proof. With more, rare noisy items can pass as quiet
+/// ones: simulated false alarms at p < 1e-5 were 2 to 58 times too frequent with 3 replicates a side.
+const PRIOR_DEGREES_SURE: f64 = 10.0;
+
+/// Degrees of freedom that they may lend where the tail of their dispersions bears it out, one after the other.
+const PRIOR_DEGREES_STEPS: [f64; 3] = [20.0, 40.0, 80.0];
+
+/// Tails of the dispersions that are looked at.
+const TAILS: [f64; 2] = [0.01, 0.001];
+
+/// How much more frequent than expected the tails may be, and how many items more.
+const TAIL_EXCESS: f64 = 1.5;
+const TAIL_ALLOWED: f64 = 2.0;
+
+/// Fewest items whose tails say anything.
+const TAIL_ITEMS_MIN: f64 = 200.0;
 
 /// Fewest items from which a prior can be learned; with fewer each stands alone.
 const PRIOR_ITEMS_MIN: usize = 5;
@@ -21,6 +34,10 @@ const BIN_ITEMS: usize = 10;
 /// Most bins of the trend.
 const BINS_MAX: usize = 25;
 
+/// Fewest items of a class of like parts, and most classes.
+const CLASS_ITEMS_MIN: usize = 80;
+const CLASSES_MAX: usize = 4;
+
 /// Share of the largest dispersions of a bin that is clipped before its mean is taken.
 const CLIPPED_SHARE: f64 = 0.02;
 
@@ -35,15 +52,18 @@ pub(super) struct Scatter {
     pub(super) mean_count: f64,
     /// Hits for each unit of exposure, both sides together.
     pub(super) rate: f64,
+    /// Effective number of stacks: how many parts make it up that vary by themselves.
+    pub(super) parts: f64,
 }
 
 impl Scatter {
-    pub(super) fn of(sample: &Sample<'_>) -> Self {
+    pub(super) fn of(sample: &Sample<'_>, parts: f64) -> Self {
         Self {
             dispersion: sample.pearson(),
             degrees: sample.degrees(),
             mean_count: sample.mean_count(),
             rate: sample.pooled_rate(),
+            parts,
         }
     }
 }
@@ -51,8 +71,7 @@ impl Scatter {
 /// What all items together say of the noise of one.
 #[derive(Debug, Clone)]
 pub(super) struct Prior {
-    /// (ln of the mean count, dispersion) of the trend, by rising count.
-    points: Vec<(f64, f64)>,
+    trend: Trend,
     degrees: f64,
     scale: f64,
 }
@@ -61,9 +80,9 @@ impl Prior {
     /// Learns the noise by Smyth (2004): dispersions scatter around a trend in the mean count as a scaled F; the scatter
     /// says how much each may borrow from the trend.
     pub(super) fn learn(scatters: &[Scatter]) -> Self {
-        let points = trend(scatters);
-        let (degrees, scale) = strength(scatters, &points);
-        Self { points, degrees, scale }
+        let trend = Trend::of(scatters);
+        let (degrees, scale) = strength(scatters, &trend);
+        Self { trend, degrees, scale }
     }
 
     /// Degrees of freedom that it lends to each item.
@@ -73,13 +92,13 @@ impl Prior {
 
     /// Dispersion of an item of middling size; 1 where there are none.
     pub(super) fn typical(&self) -> f64 {
-        self.points.get(self.points.len() / 2).map_or(1.0, |(_, dispersion)| *dispersion)
+        self.trend.typical()
     }
 
     /// The noise of an item: `φ~ = max(1, (d0 s0 trend + d φ)/(d0 + d))` with `d0 + d` degrees of freedom.
     pub(super) fn noise(&self, scatter: &Scatter, factor_log_variance: f64) -> Noise {
         let degrees = self.degrees + scatter.degrees;
-        let trend = interpolate(&self.points, log_count(scatter));
+        let trend = self.trend.at(scatter);
         let moderated = (self.degrees * self.scale * trend + scatter.degrees * scatter.dispersion)
             / degrees.max(f64::MIN_POSITIVE);
         Noise { dispersion: moderated.max(1.0), degrees, factor_log_variance }
@@ -90,13 +109,47 @@ fn log_count(scatter: &Scatter) -> f64 {
     scatter.mean_count.max(f64::MIN_POSITIVE).ln()
 }
 
+/// Dispersion to expect of an item: what is made of many parts that vary by themselves scatters less than what is one.
+#[derive(Debug, Clone)]
+struct Trend {
+    /// (most parts, (ln of the mean count, dispersion) by rising count) by rising parts; the last has no upper end.
+    classes: Vec<(f64, Vec<(f64, f64)>)>,
+}
+
+impl Trend {
+    fn of(scatters: &[Scatter]) -> Self {
+        let mut rising: Vec<&Scatter> =
+            scatters.iter().filter(|scatter| scatter.rate < PRIOR_RATE_MAX).collect();
+        rising.sort_unstable_by(|left, right| left.parts.total_cmp(&right.parts));
+        let classes = (rising.len() / CLASS_ITEMS_MIN).clamp(1, CLASSES_MAX);
+        let mut trend = Self { classes: Vec::new() };
+        for class in rising.chunks(rising.len().div_ceil(classes).max(1)) {
+            let most = class.last().map_or(f64::INFINITY, |scatter| scatter.parts);
+            trend.classes.push((most, curve(class)));
+        }
+        if let Some(last) = trend.classes.last_mut() {
+            last.0 = f64::INFINITY;
+        }
+        trend
+    }
+
+    fn at(&self, scatter: &Scatter) -> f64 {
+        let class = self.classes.partition_point(|(most, _)| *most < scatter.parts);
+        self.classes.get(class).map_or(1.0, |(_, points)| interpolate(points, log_count(scatter)))
+    }
+
+    /// Dispersion of an item of middling size and parts; 1 where there are none.
+    fn typical(&self) -> f64 {
+        let class = self.classes.get(self.classes.len() / 2);
+        let point = class.and_then(|(_, points)| points.get(points.len() / 2));
+        point.map_or(1.0, |(_, dispersion)| *dispersion)
+    }
+}
+
 /// Dispersion to expect at a mean count, at least 1: the means of bins of items of like count.
-fn trend(scatters: &[Scatter]) -> Vec<(f64, f64)> {
-    let mut rising: Vec<(f64, f64)> = scatters
-        .iter()
-        .filter(|scatter| scatter.rate < PRIOR_RATE_MAX)
-        .map(|scatter| (log_count(scatter), scatter.dispersion))
-        .collect();
+fn curve(scatters: &[&Scatter]) -> Vec<(f64, f64)> {
+    let mut rising: Vec<(f64, f64)> =
+        scatters.iter().map(|scatter| (log_count(scatter), scatter.dispersion)).collect();
     rising.sort_unstable_by(|left, right| left.0.total_cmp(&right.0));
     let bins = (rising.len() / BIN_ITEMS).clamp(1, BINS_MAX);
     rising
@@ -126,7 +179,7 @@ fn interpolate(points: &[(f64, f64)], at: f64) -> f64 {
 }
 
 /// Degrees of freedom and scale of the prior, by matching the moments of ln(φ/trend).
-fn strength(scatters: &[Scatter], points: &[(f64, f64)]) -> (f64, f64) {
+fn strength(scatters: &[Scatter], trend: &Trend) -> (f64, f64) {
     // The bias and spread of ln φ by chance alone, and what remains. Most items have the same degrees.
     let mut last = (f64::NAN, 0.0, 0.0);
     let residuals: Vec<(f64, f64)> = scatters
@@ -139,7 +192,7 @@ fn strength(scatters: &[Scatter], points: &[(f64, f64)]) -> (f64, f64) {
             if half != last.0 {
                 last = (half, half.ln() - digamma(half), trigamma(half));
             }
-            let trend = interpolate(points, log_count(scatter));
+            let trend = trend.at(scatter);
             ((scatter.dispersion / trend).ln() + last.1, last.2)
         })
         .collect();
@@ -151,13 +204,40 @@ fn strength(scatters: &[Scatter], points: &[(f64, f64)]) -> (f64, f64) {
     let variance = residuals.iter().map(|(residual, _)| (residual - mean).powi(2)).sum::<f64>()
         / (count - 1.0);
     let excess = variance - residuals.iter().map(|(_, chance)| chance).sum::<f64>() / count;
-    let degrees = if excess > 0.0 {
-        (2.0 * trigamma_inverse(excess)).min(PRIOR_DEGREES_MAX)
-    } else {
-        PRIOR_DEGREES_MAX
+    let most = if excess > 0.0 { 2.0 * trigamma_inverse(excess) } else { f64::INFINITY };
+    let scale = |degrees: f64| (mean + digamma(degrees / 2.0) - (degrees / 2.0).ln()).exp();
+    let is_borne_out = |degrees: &f64| {
+        *degrees <= most && has_light_tail(scatters, trend, [*degrees, scale(*degrees)])
     };
-    let half = degrees / 2.0;
-    (degrees, (mean + digamma(half) - half.ln()).exp())
+    let more = PRIOR_DEGREES_STEPS.into_iter().take_while(is_borne_out).last();
+    let degrees = more.unwrap_or_else(|| most.min(PRIOR_DEGREES_SURE));
+    (degrees, scale(degrees))
+}
+
+/// Whether dispersions far above the trend are no more frequent than F with so many degrees of freedom has them: rare
+/// noisy items among many quiet ones hardly move the moments, but it is they that raise false alarms.
+fn has_light_tail(scatters: &[Scatter], trend: &Trend, [prior, scale]: [f64; 2]) -> bool {
+    let mut counts = [0.0; TAILS.len()];
+    let mut expected = 0.0;
+    let mut last = (f64::NAN, [0.0; TAILS.len()]);
+    for scatter in scatters {
+        if scatter.degrees <= 0.0 || scatter.rate >= PRIOR_RATE_MAX {
+            continue;
+        }
+        if scatter.degrees != last.0 {
+            last = (scatter.degrees, TAILS.map(|tail| f_quantile(tail, scatter.degrees, prior)));
+        }
+        let ratio = scatter.dispersion / (trend.at(scatter) * scale);
+        expected += 1.0;
+        for (count, quantile) in counts.iter_mut().zip(last.1) {
+            *count += f64::from(u8::from(ratio > quantile));
+        }
+    }
+    expected >= TAIL_ITEMS_MIN
+        && counts
+            .iter()
+            .zip(TAILS)
+            .all(|(count, tail)| *count <= TAIL_EXCESS * tail * expected + TAIL_ALLOWED)
 }
 
 #[cfg(test)]
@@ -171,7 +251,7 @@ mod tests {
         let design = Design { strata: vec![stratum], is_paired: false };
         let exposures = Exposures::new(design, vec![1e4; 4]);
         let scatters: Vec<Scatter> =
-            items.iter().map(|counts| Scatter::of(&Sample::new(counts, &exposures))).collect();
+            items.iter().map(|counts| Scatter::of(&Sample::new(counts, &exposures), 1.0)).collect();
         let prior = Prior::learn(&scatters);
         scatters.iter().map(|scatter| prior.noise(scatter, 0.0)).collect()
     }
@@ -204,8 +284,13 @@ mod tests {
     fn what_items_lend_each_other_is_what_limma_finds() {
         // limma 3.54 squeezeVar, by tests/reference/moderation.R; of one mean count, so the trend is flat.
         let dispersions = [1.2, 9.5, 1.1, 14.0, 1.3, 2.2, 30.0, 1.05, 6.0, 1.4, 18.0, 1.15];
-        let scatter =
-            |dispersion| Scatter { dispersion, degrees: 4.0, mean_count: 100.0, rate: 0.01 };
+        let scatter = |dispersion| Scatter {
+            dispersion,
+            degrees: 4.0,
+            mean_count: 100.0,
+            rate: 0.01,
+            parts: 1.0,
+        };
         let scatters = dispersions.map(scatter);
         let prior = Prior::learn(&scatters);
         assert!((prior.degrees() / 2.928_483_598_078_21 - 1.0).abs() < 1e-6, "{}", prior.degrees());

@@ -1,5 +1,7 @@
 //! Tests the self and total time of every function, every call edge and every path.
 
+use std::ops::Range;
+
 use crate::diff::ProfileDiff;
 
 use super::count_test::{Exposures, INTERVAL_TAIL, Noise, Outcome, Sample};
@@ -44,7 +46,10 @@ impl<'d> Tested<'d> {
         let factor = Factor::of(&items, &exposures(diff, 1.0), &design);
         let exposures = Exposures::new(design, exposures(diff, factor.value));
         let scatters: Vec<Scatter> = (0..items.list.len())
-            .map(|index| Scatter::of(&Sample::new(items.counts(index), &exposures)))
+            .map(|index| {
+                let parts = sums.parts(&items.list[index].ranges);
+                Scatter::of(&Sample::new(items.counts(index), &exposures), parts)
+            })
             .collect();
         let is_first = |index: &usize| items.list[*index].same_as.is_none();
         let distinct: Vec<Scatter> =
@@ -85,9 +90,14 @@ impl<'d> Tested<'d> {
         }
     }
 
-    /// Tests any counts by replicate, such as those of a union of stacks, beyond the policy's minimum effect.
-    pub(super) fn test(&self, counts: &[f64]) -> Outcome {
-        self.compare(counts, &Scatter::of(&Sample::new(counts, &self.exposures)))
+    /// Tests any set of stacks, such as a union of items, beyond the policy's minimum effect.
+    pub(super) fn test(&self, set: &[Range<u32>]) -> Outcome {
+        let mut counts = vec![0.0; self.exposures.rows()];
+        for range in set {
+            self.sums.add_range(range, &mut counts);
+        }
+        let sample = Sample::new(&counts, &self.exposures);
+        self.compare(&counts, &Scatter::of(&sample, self.sums.parts(set)))
     }
 
     fn compare(&self, counts: &[f64], scatter: &Scatter) -> Outcome {

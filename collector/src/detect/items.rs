@@ -70,9 +70,8 @@ impl Items {
         eligibility: Eligibility,
     ) -> Self {
         let items = Self { list: Vec::new(), replicates, counts: Vec::new() };
-        let mass = sums.mass();
-        let path_min = eligibility.path_share_min * mass.last().copied().unwrap_or(0.0);
-        let mut finder = Finder { tree, sums, mass, eligibility, items, known: FastMap::default() };
+        let path_min = eligibility.path_share_min * sums.whole();
+        let mut finder = Finder { tree, sums, eligibility, items, known: FastMap::default() };
         let functions = by_function(tree);
         for (function, nodes) in (0u32..).zip(functions.iter()) {
             finder.add(&Item::new(Family::SelfTime, function), nodes, own_stack);
@@ -97,8 +96,6 @@ impl Items {
 struct Finder<'t> {
     tree: &'t CallTree,
     sums: &'t Sums,
-    /// Samples of all stacks before each, all replicates together.
-    mass: Vec<f64>,
     eligibility: Eligibility,
     items: Items,
     /// First item of each hash of ranges.
@@ -112,10 +109,8 @@ impl Finder<'_> {
         for node in nodes {
             extend(&mut ranges, &stacks(self.tree, *node));
         }
-        let mass =
-            |range: &Range<u32>| self.mass[range.end as usize] - self.mass[range.start as usize];
-        if ranges.is_empty() || ranges.iter().map(mass).sum::<f64>() < self.eligibility.samples_min
-        {
+        let mass: f64 = ranges.iter().map(|range| self.sums.mass(range)).sum();
+        if ranges.is_empty() || mass < self.eligibility.samples_min {
             return;
         }
         let index = self.items.list.len() as u32;

@@ -41,6 +41,21 @@ pub(super) fn t_quantile(tail: f64, degrees: f64) -> f64 {
     high
 }
 
+/// x with P(F > x) = `tail` for F with `above` and `below` degrees of freedom, by bisection of the incomplete beta function
+/// I_{b/(b+a x)}(b/2, a/2) to 1e-6.
+pub(super) fn f_quantile(tail: f64, above: f64, below: f64) -> f64 {
+    let upper = |x: f64| beta_reg(below / 2.0, above / 2.0, below / above.mul_add(x, below));
+    let (mut low, mut high) = (0.0, 1.0);
+    while upper(high) > tail && high < 1e12 {
+        high *= 2.0;
+    }
+    while high - low > 1e-6 * (1.0 + high) {
+        let middle = f64::midpoint(low, high);
+        if upper(middle) > tail { low = middle } else { high = middle }
+    }
+    high
+}
+
 /// `P(X > x) + P(X = x)/2` for X beta-binomial: `trials` draws with mean `share` and correlation `rho`, by the sum of its
 /// terms. With `rho` 0 it is binomial. Meant for few trials; the sum has `trials - x` terms.
 pub(super) fn beta_binomial_upper_mid(x: f64, trials: f64, share: f64, rho: f64) -> f64 {
@@ -121,6 +136,7 @@ mod tests {
         close(beta_binomial_upper_mid(9.0, 10.0, 0.5, 0.0), 0.005_859_375);
         close(beta_binomial_upper_mid(9.0, 10.0, 0.5, 0.1), 0.033_340_454_101_562_306);
         close(beta_binomial_upper_mid(30.0, 40.0, 0.4, 0.05), 0.004_989_701_260_900_484);
+        close(f_quantile(0.001, 4.0, 20.0), 7.096_034_067_322_516);
         close(trigamma(0.5), 4.934_802_200_544_68);
         close(trigamma(7.3), 0.146_795_768_131_427_03);
     }

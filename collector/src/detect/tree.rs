@@ -57,6 +57,8 @@ pub(super) struct Sums {
     replicates: usize,
     /// Row `i`: samples of all stacks before `i`, by replicate. Exact up to 2^53.
     rows: Vec<f64>,
+    /// Entry `i`: samples of all stacks before `i`, all replicates together, and the sum of their squares.
+    moments: Vec<[f64; 2]>,
 }
 
 impl Sums {
@@ -71,7 +73,14 @@ impl Sums {
                 row[count.replicate as usize] += count.samples as f64;
             }
         }
-        Self { replicates, rows }
+        let mut sum = [0.0; 2];
+        let mut moments = vec![sum];
+        for index in 0..diff.stacks.len() {
+            let samples: u64 = diff.stacks.counts(index).iter().map(|count| count.samples).sum();
+            sum = [sum[0] + samples as f64, (samples as f64).mul_add(samples as f64, sum[1])];
+            moments.push(sum);
+        }
+        Self { replicates, rows, moments }
     }
 
     fn row(&self, index: u32) -> &[f64] {
@@ -79,9 +88,25 @@ impl Sums {
         &self.rows[start..start + self.replicates]
     }
 
-    /// Samples of all stacks before each, all replicates together.
-    pub(super) fn mass(&self) -> Vec<f64> {
-        self.rows.chunks(self.replicates.max(1)).map(|row| row.iter().sum()).collect()
+    /// Samples of a range of stacks, all replicates together.
+    pub(super) fn mass(&self, range: &Range<u32>) -> f64 {
+        self.moments[range.end as usize][0] - self.moments[range.start as usize][0]
+    }
+
+    /// All samples.
+    pub(super) fn whole(&self) -> f64 {
+        self.moments.last().map_or(0.0, |moments| moments[0])
+    }
+
+    /// Number of equal stacks that would be as uneven as the stacks of a set: `(Σ x)² / Σ x²` (Kish 1965), 1 for none.
+    pub(super) fn parts(&self, set: &[Range<u32>]) -> f64 {
+        let mut sums = [0.0; 2];
+        for range in set {
+            let (low, high) =
+                (self.moments[range.start as usize], self.moments[range.end as usize]);
+            sums = [sums[0] + high[0] - low[0], sums[1] + high[1] - low[1]];
+        }
+        if sums[1] > 0.0 { sums[0] * sums[0] / sums[1] } else { 1.0 }
     }
 
     /// Adds the samples of a range of stacks to `counts`, by replicate.

@@ -187,18 +187,9 @@ impl<'s> Search<'s> {
         if outside < OUTSIDE_SHARE_MAX * own {
             return true;
         }
-        let outcome = self.tested.test(&counts_of(self.tested, &without(found.ranges, explained)));
+        let outcome = self.tested.test(&without(found.ranges, explained));
         outcome.delta * self.sign() <= 0.0 || 2.0 * outcome.p > self.p_max
     }
-}
-
-/// Samples of a set by replicate.
-pub(super) fn counts_of(tested: &Tested<'_>, set: &Ranges) -> Vec<f64> {
-    let mut counts = vec![0.0; tested.exposures.rows()];
-    for range in set {
-        tested.sums.add_range(range, &mut counts);
-    }
-    counts
 }
 
 /// How a family is called where people read it.

@@ -1,7 +1,7 @@
 //! Where a change begins: the set of stacks that explains it best.
 
 use super::super::items::Ranges;
-use super::{Found, Search, counts_of, intersection, without};
+use super::{Found, Search, intersection, without};
 
 /// Part of the anchor's change that must lie inside a set for it to be the root.
 const INSIDE_SHARE_MIN: f64 = 0.8;
@@ -74,7 +74,7 @@ impl Search<'_> {
         if rest.is_empty() {
             return 0.0;
         }
-        let outcome = self.tested.test(&counts_of(self.tested, rest));
+        let outcome = self.tested.test(rest);
         if outcome.error <= 0.0 {
             return 0.0;
         }

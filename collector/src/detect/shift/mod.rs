@@ -8,7 +8,7 @@ mod neighbours;
 
 use super::CostShift;
 use super::functions::Tested;
-use super::groups::{Changes, counts_of, union};
+use super::groups::{Changes, union};
 use super::special::t_quantile;
 use kind::Presence;
 use neighbours::{Neighbour, neighbourhoods};
@@ -70,7 +70,7 @@ impl Shifts<'_> {
         }
         let ranges = self.tested.items.list[item].ranges.clone();
         let set = moved.iter().fold(ranges, |set, moved| union(&set, &moved.neighbour.ranges));
-        let net = self.tested.test(&counts_of(self.tested, &set));
+        let net = self.tested.test(&set);
         let [net_low, net_high] = net.interval(t_quantile(NET_TAIL, net.degrees));
         // A function that moved and grew: the growth is a change.
         if net.delta * root.delta > 0.0 && 2.0 * net.p <= self.p_max {
@@ -102,7 +102,7 @@ impl Shifts<'_> {
         if self.changes.delta(&neighbour.ranges).abs() < NEIGHBOUR_SHARE_MIN * root.abs() {
             return None;
         }
-        let outcome = self.tested.test(&counts_of(self.tested, &neighbour.ranges));
+        let outcome = self.tested.test(&neighbour.ranges);
         let presence = Presence::of([outcome.baseline_rate, outcome.candidate_rate]);
         let is_change = outcome.delta.abs() >= NEIGHBOUR_T_MIN * outcome.error;
         is_change.then_some(Moved { neighbour, delta: outcome.delta, presence })

@@ -172,7 +172,13 @@ impl Daily {
         let degrees = (levels.len() - LINE_PARAMETERS) as f64;
         // Few values lie close to their own line by construction.
         let variance = spread(&mut levels).powi(2) * count / degrees;
-        Scatter { dispersion: variance / at_noise, degrees, mean_count: 1.0 / at_noise, rate: 0.0 }
+        Scatter {
+            dispersion: variance / at_noise,
+            degrees,
+            mean_count: 1.0 / at_noise,
+            rate: 0.0,
+            parts: 1.0,
+        }
     }
 
     fn test(

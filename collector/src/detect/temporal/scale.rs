@@ -69,6 +69,7 @@ pub(super) fn scales(
                 degrees: (windows / (CORRELATED * operator.k) as f64).max(DEGREES_MIN),
                 mean_count: count,
                 rate: 0.0,
+                parts: 1.0,
             })
         })
         .collect();
