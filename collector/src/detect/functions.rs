@@ -27,8 +27,8 @@ pub(super) struct Tested<'d> {
     pub(super) prior: Prior,
     /// Parallel to the items.
     pub(super) outcomes: Vec<Outcome>,
-    /// Standard errors that the 95 % interval of an outcome reaches.
-    pub(super) reach: f64,
+    /// Standard errors that the 95 % interval of an outcome reaches, by its degrees of freedom.
+    reaches: Vec<(f64, f64)>,
 }
 
 impl<'d> Tested<'d> {
@@ -66,11 +66,14 @@ impl<'d> Tested<'d> {
             items,
             prior,
             outcomes,
-            reach: 0.0,
+            reaches: Vec::new(),
         };
-        tested.reach = t_quantile(INTERVAL_TAIL, tested.degrees());
         for (index, scatter) in scatters.iter().enumerate() {
             let outcome = tested.compare(tested.items.counts(index), scatter);
+            if !tested.reaches.iter().any(|(degrees, _)| *degrees == outcome.degrees) {
+                let reach = t_quantile(INTERVAL_TAIL, outcome.degrees);
+                tested.reaches.push((outcome.degrees, reach));
+            }
             tested.outcomes.push(outcome);
         }
         tested
@@ -81,13 +84,10 @@ impl<'d> Tested<'d> {
         &self.exposures.design
     }
 
-    /// Degrees of freedom of every outcome.
-    fn degrees(&self) -> f64 {
-        if self.design().is_replicated(self.policy) {
-            self.prior.degrees() + self.exposures.degrees()
-        } else {
-            f64::INFINITY
-        }
+    /// Standard errors that the 95 % interval of an outcome reaches.
+    fn reach(&self, outcome: &Outcome) -> f64 {
+        let known = self.reaches.iter().find(|(degrees, _)| *degrees == outcome.degrees);
+        known.map_or_else(|| t_quantile(INTERVAL_TAIL, outcome.degrees), |(_, reach)| *reach)
     }
 
     /// Tests any set of stacks, such as a union of items, beyond the policy's minimum effect.
@@ -149,7 +149,8 @@ impl<'d> Tested<'d> {
             Family::SelfTime => FunctionKind::SelfTime,
             Family::Total | Family::Edge | Family::Path => FunctionKind::Total,
         };
-        let [ci_low, ci_high] = outcome.interval(self.reach);
+        let reach = self.reach(outcome);
+        let [ci_low, ci_high] = outcome.interval(reach);
         Verdict {
             subject: Subject::Function {
                 module: key.module.clone(),
@@ -163,7 +164,7 @@ impl<'d> Tested<'d> {
             delta_rel: (outcome.baseline_rate > 0.0).then(|| outcome.delta / outcome.baseline_rate),
             ci_low,
             ci_high,
-            ratio_interval: outcome.ratio_interval(self.reach),
+            ratio_interval: outcome.ratio_interval(reach),
             standard_error: outcome.error,
             degrees: outcome.degrees,
             p: 1.0,

@@ -48,7 +48,7 @@ impl Case<'_> {
     }
 
     pub(super) fn scatter(&self) -> Scatter {
-        Scatter::of(&self.sample())
+        Scatter::of(&self.sample(), 1.0)
     }
 
     /// What is said of it, before it is known what else was tested.
