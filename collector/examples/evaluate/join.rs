@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use flamewatch_collector::diff::{
-    FunctionKey, ProfileDiff, Replicate, Replication, StackCount, StackTable,
+    FunctionKey, ProfileDiff, Replicate, Replication, StackCount, StackTable, Work,
 };
 use profiler_common::profile::Quality;
 
@@ -12,6 +12,9 @@ use crate::variant::{Scope, Variant};
 
 /// Samples per CPU second.
 const FREQUENCY: u64 = 99;
+
+/// Requests of a mean host in a window.
+const REQUESTS: f64 = 1e4;
 
 /// The stacks of two versions, each once, and where those of each version are among them.
 #[derive(Debug)]
@@ -104,7 +107,10 @@ impl Join {
                 let stratum = u32::from(scene.affected < 1.0 && is_kind);
                 let owner = if scene.is_paired { 0 } else { side };
                 let name = format!("host-{owner}-{number}");
-                replicates[side].push(Replicate { stratum, ..replicate(name, samples, windows) });
+                let requests = REQUESTS * of_side[number].load * windows as f64;
+                let work = scene.has_work.then_some(Work { requests, is_proxy: false });
+                let plain = replicate(name, samples, windows);
+                replicates[side].push(Replicate { stratum, work, ..plain });
                 row += 1;
             }
         }

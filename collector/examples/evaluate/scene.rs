@@ -23,6 +23,8 @@ pub(crate) struct Scene<'s> {
     pub(crate) affected: f64,
     /// Load that only the candidate gets.
     pub(crate) burst: Option<Burst>,
+    /// Whether anything counts requests.
+    pub(crate) has_work: bool,
 }
 
 /// More of one kind of request for a while.
@@ -61,6 +63,8 @@ pub(crate) struct Host {
     pub(crate) windows: Vec<Vec<u32>>,
     /// Samples of each window that hang under a function without a name.
     pub(crate) unnamed: Vec<u32>,
+    /// Load beside that of a mean host: its requests follow it.
+    pub(crate) load: f64,
 }
 
 /// What a host is like, as long as it runs.
@@ -85,6 +89,7 @@ impl<'s> Scene<'s> {
             is_paired: false,
             affected: 1.0,
             burst: None,
+            has_work: false,
         }
     }
 
@@ -117,7 +122,7 @@ impl<'s> Scene<'s> {
                 self.samples * traits.load * stack.share * traits.kinds[origin.kind as usize] * leaf
             })
             .collect();
-        let mut counted = Host { windows: Vec::new(), unnamed: Vec::new() };
+        let mut counted = Host { windows: Vec::new(), unnamed: Vec::new(), load: traits.load };
         let mut jitter = vec![1.0; self.base.functions.len()];
         for window in 0..self.windows {
             for factor in &mut jitter {

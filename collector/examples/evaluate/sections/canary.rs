@@ -22,7 +22,8 @@ pub(super) fn run(run: &Run) -> Section {
     section.text.push(format!(
         "A canary of up to {} windows of five minutes, looked at after {LOOKS:?} of them on the counts so far, 1 % spent over \
          all looks. Every one on other hosts (3 to 30 a side, or 18 beside 3), other loads, and another mixture of what makes \
-         equal hosts differ. It fails when a group grew by at least 0.5 % of all CPU; a rival fails it when anything it alarms on \
+         equal hosts differ. The gate decides with its \
+         default policy: it fails a group that grew by 0.5 % of all CPU and a service that costs 3 % more; a rival fails it when anything it alarms on \
          did, Kayenta when less than 95 % of its metrics pass.",
         LOOKS[LOOKS.len() - 1]
     ));
@@ -30,7 +31,7 @@ pub(super) fn run(run: &Run) -> Section {
     let equals = parallel::rounds(rounds, |round| story(run, round, None));
     equal_table(&mut section, &equals);
     let mut table = Table::new(
-        "Canaries in which the own code of one function with 1 to 15 % of the CPU grows, 10 hosts a side, typical noise: part \
+        "Canaries in which the own code of one function with 1 to 15 % of the CPU grows, 10 hosts a side, typical noise, requests counted: part \
          that fails (median windows until then). A rival with false failures above 1 % is in brackets.",
         &["growth, of all CPU", "Flamewatch"],
     );
@@ -38,17 +39,46 @@ pub(super) fn run(run: &Run) -> Section {
     let false_rates: Vec<f64> = (0..RIVALS.len())
         .map(|number| rate(&equals, |story| story.rivals[number].is_some()))
         .collect();
+    let mut answers = Table::new(
+        "The gate's first answer to each, and the median windows until then:",
+        &["growth, of all CPU", "pass", "fail", "inconclusive"],
+    );
+    answers.rows.push(answer_row("none, any hosts", &equals));
+    for has_work in [false, true] {
+        let rounds = run.size(24, 150);
+        let typical = parallel::rounds(rounds, |round| story(run, round, Some((0.0, has_work))));
+        let name = if has_work { "none, requests counted" } else { "none" };
+        answers.rows.push(answer_row(name, &typical));
+        if has_work {
+            let passed = rate(&typical, |story| story.answer.is_some_and(|(is_pass, _)| is_pass));
+            section.figure(
+                "canaries of equals that pass, requests counted",
+                passed,
+                [Limit::Free; 2],
+            );
+        }
+    }
     let mut right = [0, 0];
     for growth in GROWTHS {
-        let stories = parallel::rounds(run.size(24, 150), |round| story(run, round, Some(growth)));
+        let stories =
+            parallel::rounds(run.size(24, 150), |round| story(run, round, Some((growth, true))));
         let mut row = vec![percent(growth), failures(&stories, |story| story.failed_at)];
         for (number, false_rate) in false_rates.iter().enumerate() {
             let cell = failures(&stories, |story| story.rivals[number]);
             row.push(if *false_rate > 0.01 { format!("({cell})") } else { cell });
         }
         table.rows.push(row);
-        right[1] += stories.iter().filter(|story| story.failed_at.is_some()).count();
-        right[0] += stories.iter().filter(|story| story.is_right).count();
+        answers.rows.push(answer_row(&percent(growth), &stories));
+        right[1] += stories.iter().map(|story| story.groups[0]).sum::<u64>();
+        right[0] += stories.iter().map(|story| story.groups[1]).sum::<u64>();
+        if growth == 0.1 {
+            let passed = rate(&stories, |story| story.answer.is_some_and(|(is_pass, _)| is_pass));
+            section.figure(
+                "canaries with +10 % of all CPU that pass",
+                passed,
+                [Limit::AtMost(0.0), Limit::AtMost(0.0)],
+            );
+        }
         if growth == 0.05 {
             let by_second = rate(&stories, |story| story.failed_at.is_some_and(|look| look <= 1));
             section.figure(
@@ -59,12 +89,22 @@ pub(super) fn run(run: &Run) -> Section {
         }
     }
     section.figure(
-        "failed canaries whose root truly grew",
+        "groups that fail a canary and truly grew",
         right[0] as f64 / right[1] as f64,
         [Limit::AtLeast(0.95), Limit::AtLeast(0.9)],
     );
-    section.tables.push(table);
+    section.tables.extend([table, answers]);
     section
+}
+
+fn answer_row(name: &str, stories: &[Story]) -> Vec<String> {
+    let of = |wanted: bool| {
+        failures(stories, |story| {
+            story.answer.filter(|(is_pass, _)| *is_pass == wanted).map(|(_, look)| look)
+        })
+    };
+    let open = rate(stories, |story| story.answer.is_none());
+    vec![name.to_owned(), of(true), of(false), percent(open)]
 }
 
 fn rate(stories: &[Story], is_hit: impl Fn(&Story) -> bool) -> f64 {
@@ -145,14 +185,16 @@ fn equal_table(section: &mut Section, equals: &[Story]) {
 }
 
 /// One canary: of equals on hosts of any kind, or with a growth on typical ones.
-fn story(run: &Run, round: usize, growth: Option<f64>) -> Story {
+fn story(run: &Run, round: usize, growth: Option<(f64, bool)>) -> Story {
     let base = &run.programs[round % run.programs.len()];
-    let name = [run.seed, 31, growth.unwrap_or(0.0).to_bits(), round as u64];
+    let (number, has_work) = growth.unwrap_or_default();
+    let kind = u64::from(growth.is_some()) + u64::from(has_work);
+    let name = [run.seed, 31, kind, number.to_bits(), round as u64];
     let mut random = Random::of(&name);
     let whole = Variant::of(base);
     let mut scene = Scene::new(base, [&whole, &whole]);
     scene.windows = LOOKS[LOOKS.len() - 1];
-    let Some(growth) = growth else {
+    let Some((growth, has_work)) = growth else {
         scene.noise = Noise::any(&mut random);
         scene.samples = random.pick(&[500.0, 2_000.0, 10_000.0]);
         scene.hosts = random.pick(&[[3, 3], [5, 5], [10, 10], [18, 3], [30, 30]]);
@@ -161,6 +203,7 @@ fn story(run: &Run, round: usize, growth: Option<f64>) -> Story {
     };
     scene.noise = Noise::TYPICAL;
     scene.samples = 2_000.0;
+    scene.has_work = has_work;
     let size = Size::Absolute(growth);
     let changed = Growth::Own.of(base, size, [0.01, 0.15], &mut random);
     let changed = changed.map_or_else(|| whole.clone(), |changed| changed.variant);
