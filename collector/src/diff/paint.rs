@@ -9,10 +9,6 @@ pub(crate) struct Paint {
 }
 
 impl Paint {
-    /// No colours.
-    #[cfg(test)]
-    pub(crate) const OFF: Self = Self { is_on: false };
-
     /// Colours where stdout is a terminal and `NO_COLOR` is absent or empty (<https://no-color.org>).
     pub(crate) fn of_stdout() -> Self {
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -36,5 +32,16 @@ impl Paint {
 
     fn with(self, text: &str, code: u8) -> String {
         if self.is_on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_only_changed_where_colours_are_on() {
+        assert_eq!(Paint { is_on: false }.bad("fail"), "fail");
+        assert_eq!(Paint { is_on: true }.bad("fail"), "\x1b[31mfail\x1b[0m");
     }
 }

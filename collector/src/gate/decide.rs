@@ -86,12 +86,15 @@ pub fn decide(evidence: &Evidence<'_>, policy: &GatePolicy) -> Decision {
     if !missing.is_empty() {
         return decision(GateVerdict::Inconclusive, missing, 0);
     }
-    let level = GATEKEEPERS_PART * evidence.look.spends(policy.alpha);
+    let spends = evidence.look.spends(policy.alpha);
+    let has_gatekeepers = !judgement.costs.is_empty() || !criteria.is_empty();
+    // Files have no costs, and then nothing else spends.
+    let level = if has_gatekeepers { (1.0 - GATEKEEPERS_PART) * spends } else { spends };
     let regressions = regressions(evidence);
     let (failing, open): (Vec<&Group>, Vec<&Group>) = regressions
         .into_iter()
         .partition(|group| group.root.q <= level && is_beyond_margin(group, policy));
-    let mut failures = failed_gatekeepers(evidence, policy, &criteria, level);
+    let mut failures = failed_gatekeepers(evidence, policy, &criteria, GATEKEEPERS_PART * spends);
     failures.extend(failing.iter().map(|group| describe::group(group)));
     if !failures.is_empty() {
         return decision(GateVerdict::Fail, failures, open.len());

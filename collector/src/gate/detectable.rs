@@ -59,7 +59,7 @@ fn function_share(evidence: &Evidence<'_>, policy: &GatePolicy, level: f64) -> O
         };
         let share = verdict.baseline_value.unwrap_or(0.0);
         let is_root = *kind == FunctionKind::Total && share > ROOT_SHARE;
-        if share < FUNCTION_SHARE || is_root || !(verdict.standard_error > 0.0) {
+        if share < FUNCTION_SHARE || is_root || verdict.standard_error <= 0.0 {
             continue;
         }
         let (error, degrees) = (verdict.standard_error, verdict.degrees);

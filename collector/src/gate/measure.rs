@@ -211,7 +211,7 @@ fn of_function(
         }
         FunctionPart::SelfRatio | FunctionPart::TotalRatio => {
             let before = of(before, &diff.baseline)?;
-            if !(before.value > 0.0) {
+            if before.value <= 0.0 {
                 return Err(format!("the baseline has no sample of `{name}`"));
             }
             Ok((after.value / before.value, difference(log(after), log(before)), limit.ln()))

@@ -62,7 +62,7 @@ impl Restarts {
 pub fn p_of_more([baseline, candidate]: [Restarts; 2]) -> f64 {
     let time = baseline.unit_seconds + candidate.unit_seconds;
     let trials = baseline.restarts + candidate.restarts;
-    if candidate.restarts == 0 || !(time > 0.0) {
+    if candidate.restarts == 0 || time <= 0.0 {
         return 1.0;
     }
     let share = (candidate.unit_seconds / time).clamp(0.0, 1.0);

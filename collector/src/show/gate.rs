@@ -10,12 +10,43 @@ use axum::extract::rejection::BytesRejection;
 use super::answer::{Failure, now_unix_ns};
 use crate::gate::{GateAnswer, GateRequest, evaluate};
 
-/// Compares a candidate with its baseline and says pass, regression or inconclusive.
+/// Compares a candidate with its baseline and says pass, fail or inconclusive.
+///
+/// The answer's `verdict` is `pass`, `fail`, `inconclusive` or `error`; `result` is what a rollout does with it (`pass`,
+/// `fail`, `hold`, `error`), `score` the same as a number (100, 0, 50, 0). The status is 200 for each of them.
 #[utoipa::path(
     post,
     path = "/api/v1/gate",
-    request_body(content = Object, content_type = "application/json"),
-    responses((status = 200, body = Object), (status = 400, body = super::openapi::Refusal)),
+    request_body(
+        content = Object,
+        content_type = "application/json",
+        description = "`service`, and the labels of `baseline` and `candidate`; optional: `from` and `to` (Unix seconds), \
+                       `lookback_seconds`, `window_seconds`, and `policy` with the keys of a policy file",
+        example = json!({
+            "service": "shop",
+            "baseline": {"version": "1.4.1"},
+            "candidate": {"version": "1.4.2"},
+            "policy": {"look": "5m", "success_criteria": ["service_cpu_ratio <= 1.05"]}
+        }),
+    ),
+    responses(
+        (
+            status = 200,
+            description = "the answer, with its reasons, checks, groups, costs and what could have been found",
+            body = Object,
+            example = json!({
+                "verdict": "pass",
+                "result": "pass",
+                "score": 100,
+                "exit_code": 0,
+                "reasons": ["no regression; CPU time per request changed by +0.3 % and by at most +1.9 %, and +5.0 % is allowed"],
+                "looks": 2,
+                "look": 2,
+                "is_final": false
+            })
+        ),
+        (status = 400, body = super::openapi::Refusal)
+    ),
 )]
 pub(crate) async fn gate(
     State(state): State<super::State>,
