@@ -8,10 +8,10 @@ use crate::diff::{Grouping, ProfileDiff};
 use crate::store::{UnitSyscall, UnitWindow};
 
 /// `SplitMix64` (Steele, Lea, Flood 2014): small, seeded, the same everywhere.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn uniform(&mut self) -> f64 {
+    pub(super) fn uniform(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -20,13 +20,13 @@ impl Random {
     }
 
     /// Box and Muller.
-    fn normal(&mut self) -> f64 {
+    pub(super) fn normal(&mut self) -> f64 {
         let radius = (-2.0 * self.uniform().max(f64::MIN_POSITIVE).ln()).sqrt();
         radius * (std::f64::consts::TAU * self.uniform()).cos()
     }
 
     /// Knuth's product below 50, the rounded normal above.
-    fn poisson(&mut self, mean: f64) -> u64 {
+    pub(super) fn poisson(&mut self, mean: f64) -> u64 {
         if mean > 50.0 {
             return mean.sqrt().mul_add(self.normal(), mean).round().max(0.0) as u64;
         }

@@ -7,6 +7,7 @@ use crate::diff::{ProfileDiff, Replicate, SyscallCounts, SyscallDiff};
 use super::super::Policy;
 use super::super::count_test::Exposures;
 use super::super::design::Design;
+use super::latencies::Latencies;
 
 /// Calls of one syscall.
 #[derive(Debug)]
@@ -18,6 +19,9 @@ pub(super) struct Calls<'d> {
     pub(super) exposures: Exposures,
     /// Calls by row, the baseline's first.
     pub(super) by_row: Vec<f64>,
+    /// By row, what a call of it counts: in pairs both sides weigh alike, `N0 N1/(N0 + N1)` each, so that a host that got
+    /// more of the load does not look like a change of latency.
+    pub(super) weights: Vec<f64>,
     /// All calls of the replicates that are used, of the baseline and of the candidate.
     pub(super) pooled: [LatencyHistogram; 2],
 }
@@ -34,12 +38,30 @@ impl<'d> Calls<'d> {
             }
         }
         let exposures = Exposures::new(design, by_row.clone());
-        Self { diff, syscall, exposures, by_row, pooled }
+        let mut weights = vec![1.0; by_row.len()];
+        if exposures.design.is_paired {
+            for stratum in &exposures.design.strata {
+                for (before, after) in stratum.baseline.iter().zip(&stratum.candidate) {
+                    let both = by_row[*before] + by_row[*after];
+                    weights[*before] = by_row[*after] / both;
+                    weights[*after] = by_row[*before] / both;
+                }
+            }
+        }
+        Self { diff, syscall, exposures, by_row, weights, pooled }
     }
 
     /// Something counted on every row.
     pub(super) fn count(&self, hits: impl Fn(&SyscallCounts) -> u64) -> Vec<f64> {
         rows(self.syscall).map(|counts| hits(counts) as f64).collect()
+    }
+
+    /// All latencies of a side, of the replicates that are used.
+    pub(super) fn latencies(&self, side: usize) -> Latencies {
+        let rows = &self.exposures.design.rows()[side];
+        Latencies::of(
+            rows.iter().map(|row| (&counts_of(self.syscall, *row).histogram, self.weights[*row])),
+        )
     }
 
     /// Whether both sides have enough replicates for a test.

@@ -7,9 +7,13 @@ mod calls;
 mod case;
 mod errno;
 mod errors;
+mod latencies;
 mod new;
 mod quantiles;
 mod rates;
+mod shape;
+#[cfg(test)]
+mod tests;
 
 pub(super) use errno::errno_name;
 
@@ -17,7 +21,7 @@ use crate::diff::ProfileDiff;
 
 use super::dispersion::{Prior, Scatter};
 use super::normalize::Factor;
-use super::{Policy, Verdict};
+use super::{Policy, Subject, Verdict};
 
 use calls::Calls;
 use case::Case;
@@ -47,8 +51,26 @@ pub(super) fn judge(diff: &ProfileDiff, policy: &Policy, factor: Factor) -> Vec<
             None => errors::verdict(case, noise, policy),
         }
     }));
+    let unmoved: Vec<&&Calls<'_>> =
+        known.iter().filter(|calls| !has_moved(calls, &verdicts, policy)).collect();
+    for calls in unmoved {
+        verdicts.extend(shape::case(calls, policy).map(|case| {
+            let noise = prior.noise(&case.scatter(), 0.0);
+            shape::verdict(&case, noise)
+        }));
+    }
     verdicts.extend(judge_rates(diff, &known, policy, factor));
     verdicts
+}
+
+/// Whether a quantile of the syscall is likely to have moved: then its shape says nothing more.
+fn has_moved(calls: &Calls<'_>, verdicts: &[Verdict], policy: &Policy) -> bool {
+    verdicts.iter().any(|verdict| match &verdict.subject {
+        Subject::Syscall { name, metric } => {
+            *name == calls.syscall.name && metric.quantile().is_some() && verdict.p <= policy.q
+        }
+        Subject::Function { .. } => false,
+    })
 }
 
 /// How often syscalls are called. What they scatter is not that of shares, so they lend to each other only.

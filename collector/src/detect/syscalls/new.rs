@@ -6,7 +6,7 @@ use super::super::count_test::INTERVAL_TAIL;
 use super::super::special::{P_MIN, t_quantile};
 use super::super::{Direction, Policy, Subject, SyscallMetric, Verdict};
 use super::calls::Calls;
-use super::quantiles::quantile_ns;
+use super::latencies::Latencies;
 
 /// A verdict on a syscall of the candidate alone, told by its p99.
 ///
@@ -23,8 +23,8 @@ pub(super) fn judge(calls: &Calls<'_>, policy: &Policy) -> Option<Verdict> {
     if total < policy.min_new_calls as f64 || seen < least || diff.baseline.len() < least {
         return None;
     }
-    let histogram = &calls.pooled[1];
-    let p99 = quantile_ns(histogram, 0.99);
+    let latencies = Latencies::of(after.iter().map(|counts| (&counts.histogram, 1.0)));
+    let p99 = latencies.quantile_ns(0.99);
     if p99 < policy.p99_abs_min_ns as f64 && !calls.takes_time(policy) {
         return None;
     }
@@ -35,7 +35,7 @@ pub(super) fn judge(calls: &Calls<'_>, policy: &Policy) -> Option<Verdict> {
     // Woodruff's interval around the quantile, with as many calls as are independent.
     let z = t_quantile(INTERVAL_TAIL, f64::INFINITY);
     let reach = z * (0.99 * 0.01 / independent).sqrt();
-    let [ci_low, ci_high] = [-reach, reach].map(|step| quantile_ns(histogram, 0.99 + step));
+    let [ci_low, ci_high] = [-reach, reach].map(|step| latencies.quantile_ns(0.99 + step));
     let windows =
         |side: &[Replicate]| side.iter().map(|replicate| replicate.windows).sum::<u64>() as f64;
     let share = windows(&diff.candidate) / (windows(&diff.candidate) + windows(&diff.baseline));

@@ -1,26 +1,27 @@
 //! Whether a quantile of the latency moved: the share of calls above it.
 
 use profiler_common::abi::latency::{BUCKETS, bucket_floor_ns, bucket_of};
-use profiler_common::profile::LatencyHistogram;
 
 use super::super::count_test::{INTERVAL_TAIL, Noise};
 use super::super::special::t_quantile;
 use super::super::{Policy, SyscallMetric, Verdict};
 use super::calls::Calls;
 use super::case::{Case, Tails, Values};
+use super::latencies::Latencies;
 
 /// The quantiles of a syscall that takes time, as far as there are enough calls above them.
 pub(super) fn cases<'c>(calls: &'c Calls<'c>, policy: &Policy) -> Vec<Case<'c>> {
     if !calls.is_replicated(policy) || !calls.takes_time(policy) {
         return Vec::new();
     }
+    let before = calls.latencies(0);
     [SyscallMetric::P50, SyscallMetric::P95, SyscallMetric::P99]
         .into_iter()
         .filter_map(|metric| {
             let quantile = metric.quantile()?;
             let expected = calls.fewest() as f64 * (1.0 - quantile);
             (expected >= policy.min_exceedances).then(|| {
-                let threshold_ns = edge_above(&calls.pooled[0], quantile);
+                let threshold_ns = edge_above(&before, quantile);
                 Case {
                     calls,
                     metric,
@@ -75,8 +76,8 @@ fn at_least(calls: &Calls<'_>, threshold_ns: u64) -> Vec<f64> {
 }
 
 /// Lower edge of the first bucket above the one that holds the quantile.
-fn edge_above(histogram: &LatencyHistogram, quantile: f64) -> u64 {
-    bucket_at(histogram, quantile).map_or(0, |(bucket, _)| edge_after(bucket))
+fn edge_above(latencies: &Latencies, quantile: f64) -> u64 {
+    latencies.bucket_at(quantile).map_or(0, |(bucket, _)| edge_after(bucket))
 }
 
 /// Smallest edge above both the threshold grown by a part of itself and by so many nanoseconds.
@@ -98,32 +99,6 @@ fn edge_after(bucket: u32) -> u64 {
     bucket_floor_ns((bucket + 1).min(BUCKETS as u32 - 1))
 }
 
-/// Bucket that holds a quantile, and which part of the bucket's calls lie below it.
-fn bucket_at(histogram: &LatencyHistogram, quantile: f64) -> Option<(u32, f64)> {
-    let rank = quantile.clamp(0.0, 1.0) * histogram.calls() as f64;
-    let mut below = 0;
-    let mut last = None;
-    for (bucket, calls) in histogram.buckets() {
-        let part = (rank - below as f64) / calls as f64;
-        below += calls;
-        last = Some((bucket, part.clamp(0.0, 1.0)));
-        if below as f64 >= rank {
-            break;
-        }
-    }
-    last
-}
-
-/// Latency at a quantile, in nanoseconds, with the calls of a bucket spread evenly over it; 0 without calls.
-pub(super) fn quantile_ns(histogram: &LatencyHistogram, quantile: f64) -> f64 {
-    let Some((bucket, part)) = bucket_at(histogram, quantile) else {
-        return 0.0;
-    };
-    let floor = bucket_floor_ns(bucket) as f64;
-    let top = (bucket_floor_ns(bucket + 1) as f64).min(histogram.max_ns as f64).max(floor);
-    (top - floor).mul_add(part, floor)
-}
-
 /// The quantiles of both sides, with the interval of their difference.
 ///
 /// Each side by Woodruff (1952): the latencies at `q ± t se`, with se the standard error of the share of calls above the
@@ -132,9 +107,9 @@ pub(super) fn quantile_ns(histogram: &LatencyHistogram, quantile: f64) -> f64 {
 fn values(case: &Case<'_>, quantile: f64, noise: Noise) -> Values {
     let reach = t_quantile(INTERVAL_TAIL, noise.degrees);
     let side = |side: usize| {
-        let histogram = &case.calls.pooled[side];
+        let latencies = case.calls.latencies(side);
         let step = reach * share_error(case, side, 1.0 - quantile, noise);
-        [quantile - step, quantile, quantile + step].map(|q| quantile_ns(histogram, q))
+        [quantile - step, quantile, quantile + step].map(|q| latencies.quantile_ns(q))
     };
     let [before, after] = [side(0), side(1)];
     let interval = difference(before, after);
@@ -160,7 +135,7 @@ fn difference(before: [f64; 3], after: [f64; 3]) -> [f64; 2] {
 
 /// Standard error of the share of a side's calls above its own quantile.
 ///
-/// `√Σ N_h p (1 - p + N_h p τ²) / ΣN_h`: binomial within a replicate, and between them the variance `τ²` of the rate that
+/// `√Σ w_h² N_h p (1 - p + N_h p τ²) / Σ w_h N_h`, w the weights of the rows: binomial within a replicate, and between them the variance `τ²` of the rate that
 /// is left of the dispersion φ of a mean replicate, `φ = 1 - p + μ τ²`.
 fn share_error(case: &Case<'_>, side: usize, share: f64, noise: Noise) -> f64 {
     let binomial = 1.0 - share;
@@ -168,7 +143,9 @@ fn share_error(case: &Case<'_>, side: usize, share: f64, noise: Noise) -> f64 {
     let excess = if noise.dispersion > 1.0 { noise.dispersion - binomial } else { 0.0 };
     let tau2 = excess / case.sample().mean_count().max(1.0);
     let rows = case.exposures.design.rows();
-    let exposures = || rows[side].iter().map(|row| case.calls.by_row[*row]);
-    let variance: f64 = exposures().map(|n| n * share * (n * share).mul_add(tau2, binomial)).sum();
-    variance.sqrt() / exposures().sum::<f64>().max(1.0)
+    let exposures =
+        || rows[side].iter().map(|row| (case.calls.weights[*row], case.calls.by_row[*row]));
+    let variance: f64 =
+        exposures().map(|(w, n)| w * w * n * share * (n * share).mul_add(tau2, binomial)).sum();
+    variance.sqrt() / exposures().map(|(w, n)| w * n).sum::<f64>().max(f64::MIN_POSITIVE)
 }
