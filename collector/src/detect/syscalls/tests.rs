@@ -179,7 +179,7 @@ fn each_change_is_found_by_its_own_number() {
     assert_eq!(found(TYPICAL, slower, 10), [P50, P95, P99]);
     assert_eq!(found(slower, TYPICAL, 4), []);
     let tail = Truth { slow_share: 0.2, ..TYPICAL };
-    assert_eq!(found(TYPICAL, tail, 4), [P95]);
+    assert_eq!(found(TYPICAL, tail, 4), [P95, P99]);
     let failing = Truth { errors: [0.12, 0.0], ..TYPICAL };
     assert_eq!(found(TYPICAL, failing, 4), [ErrorRate]);
     let new = Truth { errors: [0.03, 0.02], ..TYPICAL };
