@@ -173,3 +173,40 @@ fn replicate(name: String, samples: u64, windows: usize) -> Replicate {
         stratum: 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::programs;
+    use crate::noise::Noise;
+
+    #[test]
+    fn every_sample_stands_in_the_difference_once() {
+        let base = &programs(true)[0];
+        let whole = Variant::of(base);
+        let join = Join::of([&whole, &whole]);
+        let noise = Noise { missing: 0.5, burst: 2.0, ..Noise::TYPICAL };
+        let scene = Scene { noise, hosts: [2, 3], windows: 3, ..Scene::new(base, [&whole; 2]) };
+        let drawn = scene.draw(&[1]);
+        let diff = join.diff(&scene, &drawn, 2);
+        let counted: u64 = (0..diff.stacks.len()).flat_map(|at| diff.pooled(at)).sum();
+        assert_eq!(counted, diff.baseline_samples() + diff.candidate_samples());
+        let first_two = drawn.sides.iter().flatten().map(|host| {
+            let named: u64 = host.windows[..2].iter().flatten().map(|n| u64::from(*n)).sum();
+            named + host.unnamed[..2].iter().map(|n| u64::from(*n)).sum::<u64>()
+        });
+        assert_eq!(counted, first_two.sum::<u64>());
+        assert!(diff.functions.is_sorted());
+    }
+
+    #[test]
+    fn equal_names_give_equal_differences() {
+        let base = &programs(true)[0];
+        let whole = Variant::of(base);
+        let join = Join::of([&whole, &whole]);
+        let scene = Scene { noise: Noise::TYPICAL, ..Scene::new(base, [&whole; 2]) };
+        let diff = |name: u64| join.diff(&scene, &scene.draw(&[name]), 1).stacks;
+        assert_eq!(diff(1), diff(1));
+        assert_ne!(diff(1), diff(2));
+    }
+}

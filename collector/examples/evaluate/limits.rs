@@ -57,3 +57,33 @@ pub(crate) fn crossing(points: &[(f64, f64)]) -> Option<f64> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_and_quantiles_are_those_of_scipy() {
+        // tests/reference/evaluate.py
+        let [low, high] = clopper_pearson(3, 100, 0.025);
+        assert!((low - 0.006_229_971_5).abs() < 1e-8, "{low}");
+        assert!((high - 0.085_176_053_0).abs() < 1e-8, "{high}");
+        let z = normal_quantile(1.0 - LEVEL) + normal_quantile(POWER);
+        assert!((z - 5.106_512_03).abs() < 1e-6, "{z}");
+    }
+
+    #[test]
+    fn nothing_seen_still_has_an_upper_end() {
+        let [low, high] = clopper_pearson(0, 1_000, 0.05);
+        assert!(low == 0.0 && (high - 0.002_991_3).abs() < 1e-6, "{high}");
+    }
+
+    #[test]
+    fn a_curve_crosses_between_the_points_around_the_power() {
+        let found = crossing(&[(1.0, 0.2), (2.0, 0.6), (3.0, 1.0)]);
+        assert!(found.is_some_and(|at| (at - 2.5).abs() < 1e-9), "{found:?}");
+        assert_eq!(crossing(&[(1.0, 0.2), (2.0, 0.7)]), None);
+        // One lucky point does not count: it is put together with its neighbour.
+        assert_eq!(crossing(&[(1.0, 0.9), (2.0, 0.1)]), None);
+    }
+}

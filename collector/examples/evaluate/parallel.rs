@@ -40,3 +40,17 @@ pub(crate) fn rounds<T: Send>(rounds: usize, work: impl Fn(usize) -> T + Sync) -
     done.sort_by_key(|(round, _)| *round);
     done.into_iter().map(|(_, result)| result).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_stand_in_order_however_many_threads_work() {
+        let expected: Vec<usize> = (0..50).map(|round| round * round).collect();
+        for threads in [1, 4] {
+            set_threads(threads);
+            assert_eq!(rounds(50, |round| round * round), expected);
+        }
+    }
+}

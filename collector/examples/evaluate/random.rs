@@ -146,3 +146,53 @@ fn ln_factorial(count: f64) -> f64 {
     let series = (1.0 / 12.0 - (1.0 / 360.0 - 1.0 / (1260.0 * n * n)) / (n * n)) / n;
     (n - 0.5) * n.ln() - n + 0.5 * std::f64::consts::TAU.ln() + series
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moments(draw: impl FnMut() -> f64) -> [f64; 2] {
+        const DRAWS: usize = 100_000;
+        let values: Vec<f64> = std::iter::repeat_with(draw).take(DRAWS).collect();
+        let mean = values.iter().sum::<f64>() / DRAWS as f64;
+        let square: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        [mean, square / DRAWS as f64]
+    }
+
+    #[test]
+    fn counts_have_the_mean_and_the_variance_of_poisson() {
+        for mean in [0.01_f64, 0.7, 9.9, 10.1, 45.0, 3e3] {
+            let mut random = Random::of(&[1, mean.to_bits()]);
+            let [found, variance] = moments(|| random.poisson(mean) as f64);
+            assert!((found / mean - 1.0).abs() < 5.0 / (mean * 1e5).sqrt(), "{mean}: {found}");
+            assert!((variance / mean - 1.0).abs() < 0.15, "{mean}: {variance}");
+        }
+    }
+
+    #[test]
+    fn factors_have_mean_1_and_the_variation_that_was_asked_for() {
+        for variation in [0.05_f64, 0.3, 1.5] {
+            let mut random = Random::of(&[2, variation.to_bits()]);
+            let [mean, variance] = moments(|| random.factor(variation));
+            assert!((mean - 1.0).abs() < 0.03 * variation, "{mean}");
+            assert!((variance.sqrt() / variation - 1.0).abs() < 0.05, "{variance}");
+        }
+    }
+
+    #[test]
+    fn samples_in_runs_keep_their_mean_and_scatter_more() {
+        let mut random = Random::of(&[3]);
+        let [mean, variance] = moments(|| random.runs(20.0, 3.0) as f64);
+        assert!((mean / 20.0 - 1.0).abs() < 0.02, "{mean}");
+        // A sum of Poisson many geometric runs of mean m has the variance (2m - 1) times its mean.
+        assert!((variance / mean / 5.0 - 1.0).abs() < 0.05, "{variance}");
+    }
+
+    #[test]
+    fn equal_names_give_equal_streams_and_others_do_not() {
+        let first = |name: &[u64]| Random::of(name).bits();
+        assert_eq!(first(&[1, 2]), first(&[1, 2]));
+        assert_ne!(first(&[1, 2]), first(&[2, 1]));
+        assert_ne!(first(&[1]), first(&[1, 0]));
+    }
+}

@@ -137,3 +137,27 @@ fn main_caller(whole: &Variant, function: u32) -> Option<u32> {
     }
     costs.into_iter().max_by(|left, right| left.1.total_cmp(&right.1)).map(|(caller, _)| caller)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::programs;
+    use crate::variant::{Scope, scopes};
+
+    #[test]
+    fn moving_work_keeps_the_sum() {
+        let mut random = Random::of(&[7]);
+        for base in programs(true) {
+            let whole = Variant::of(&base);
+            let functions = scopes(&base, Scope::Own, [0.005, 0.5]);
+            for (name, rewrite) in REWRITES {
+                let changed = functions
+                    .iter()
+                    .find_map(|scope| rewrite.of(&whole, scope.function(), &mut random));
+                let changed = changed.expect("some function can be changed");
+                let sum: f64 = changed.stacks.iter().map(|stack| stack.share).sum();
+                assert!((sum - 1.0).abs() < 1e-9, "{name} in {}: {sum}", base.name);
+            }
+        }
+    }
+}

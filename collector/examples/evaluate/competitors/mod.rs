@@ -69,3 +69,25 @@ fn welch(before: &[f64], after: &[f64]) -> Option<[f64; 2]> {
     let parts = e0 * e0 / (before.len() as f64 - 1.0) + e1 * e1 / (after.len() as f64 - 1.0);
     Some([(m1 - m0) / error, (e0 + e1).powi(2) / parts])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn welch_is_that_of_scipy() {
+        // tests/reference/evaluate.py
+        let found = welch(&[10.0, 11.0, 12.0, 13.0], &[12.0, 14.0, 13.0, 16.5]);
+        let [t, degrees] = found.expect("both sides have values");
+        assert!((t - 2.044_863_609_5).abs() < 1e-9, "{t}");
+        assert!((degrees - 5.235_113_550_6).abs() < 1e-8, "{degrees}");
+    }
+
+    #[test]
+    fn discoveries_follow_benjamini_and_hochberg() {
+        let alarm = Alarm { scope: crate::variant::Scope::Own(0), delta: 1.0 };
+        let all: Vec<(f64, Alarm)> = [0.5, 0.0024, 0.0041, 0.9].map(|p| (p, alarm.clone())).into();
+        // 0.0024 alone would need 0.0025; with it, 0.0041 needs 0.005.
+        assert_eq!(discoveries(all, 4).len(), 2);
+    }
+}
