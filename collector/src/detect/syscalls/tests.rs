@@ -187,9 +187,9 @@ fn each_change_is_found_by_its_own_number() {
     let chatty = Truth { calls: 6_000.0, ..TYPICAL };
     assert_eq!(found(TYPICAL, chatty, 6), [CallRate, CallsPerRequest]);
     // Of two kinds of calls the slow one is more frequent, but neither is slower.
-    let two_kinds = Truth { spread: 0.1, slow_share: 0.3, hosts_differ: 0.01, ..TYPICAL };
-    let moved = Truth { slow_share: 0.42, ..two_kinds };
-    assert_eq!(found(two_kinds, moved, 4), [LatencyShape]);
+    let two_kinds = Truth { spread: 0.05, slow_share: 0.3, hosts_differ: 0.002, ..TYPICAL };
+    let moved = Truth { slow_share: 0.4, ..two_kinds };
+    assert_eq!(found(two_kinds, moved, 8), [LatencyShape]);
 }
 
 #[test]
