@@ -58,7 +58,7 @@ Examples:
   FLAMEWATCH_RETENTION_DAYS=7 flamewatch-collector serve --config /etc/flamewatch/collector.toml
 
 A flag wins over its environment variable, that over the file, that over the default. Keys of the file are the long names
-of the flags; the tables [alert] and [detect] say whom to tell and what counts as a regression.";
+of the flags; [alert], [detect] and [temporal] say whom to tell and what counts as a regression.";
 
 /// Arguments of `serve`.
 #[derive(Debug, Clone, Default, Args)]

@@ -60,7 +60,7 @@ async function show() {
     showFilters(state, catalog, go);
     showTrust(status);
     document.title = `${state.service ?? state.view} – Flamewatch`;
-    const next = await view({ main, state, catalog, status, alerts, signal, update, go });
+    const next = await view({ main, state, catalog, status, alerts, signal, update, go, again: show });
     if (signal.aborted) {
       next?.close();
       return;

@@ -8,9 +8,9 @@ use crate::detect::{Judgement, Policy, judge};
 use crate::diff::{Grouping, ProfileDiff, Replication};
 use crate::store::{Selection, Store, StoreError, TimeRange, UnitWindow};
 
-use super::Mode;
-use super::plan::{Arm, Plan};
+use super::plan::{Arm, Plan, WARM_UP_WINDOWS};
 use super::support::Support;
+use super::{AlertOptions, Mode};
 
 /// Fewest hosts that ran both versions at which they are compared host by host: the fewer pairs, the less is known of how
 /// much they differ.
@@ -86,7 +86,7 @@ impl Comparison {
         windows: &mut Windows<'_>,
         baseline: &Arm,
         plan: &Plan,
-        policy: &Policy,
+        (policy, options): (&Policy, &AlertOptions),
     ) -> Result<Self, StoreError> {
         let before = windows.of(baseline)?;
         let read = windows.of(&plan.candidate)?;
@@ -100,8 +100,14 @@ impl Comparison {
         let is_concurrent = plan.is_concurrent && plan.baseline.as_ref() == Some(baseline);
         let pairs =
             (!is_concurrent && are_same_hosts(&before, after)).then_some(Replication::Pairs);
-        let grouping =
-            Grouping { window_ns: windows.window_ns, replication: pairs, ..Grouping::default() };
+        let request = Some(options.request_syscall.clone()).filter(|name| !name.is_empty());
+        let grouping = Grouping {
+            window_ns: windows.window_ns,
+            warm_up_ns: WARM_UP_WINDOWS * windows.window_ns,
+            request_syscall: request,
+            replication: pairs,
+            ..Grouping::default()
+        };
         let diff = ProfileDiff::new(&before, after, &grouping);
         let mode = match diff.replication {
             _ if is_concurrent => Mode::Concurrent,

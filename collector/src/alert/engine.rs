@@ -179,6 +179,22 @@ impl Engine {
         Ok(())
     }
 
+    /// Compares a service with itself as if it were another hour.
+    #[cfg(test)]
+    pub(super) fn test_service(&self, service: &str, hour: u64, now_unix_ns: u64) {
+        let versions = &self.store.versions(now_unix_ns).unwrap()[service];
+        let plan = plan(versions, &self.options, now_unix_ns).unwrap();
+        let window_ns = window_ns(&self.options);
+        let mut turn = Turn {
+            windows: Windows::new(&self.store, service, window_ns),
+            policy: &self.policy,
+            options: &self.options,
+            now: 0.0,
+            went_away: 0,
+        };
+        self.test_self(&mut turn, &plan, hour * 3_600_000_000_000 / window_ns).unwrap();
+    }
+
     /// The alerts of a service once all looked at: silence, storms and the digest.
     fn finished(&self, alerts: Vec<Alert>, now: f64) -> Vec<Alert> {
         let window_seconds = window_ns(&self.options) as f64 / 1e9;

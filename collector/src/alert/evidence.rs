@@ -69,7 +69,7 @@ fn per_request(sides: [(&Vec<Replicate>, u64); 2]) -> Option<PerRequest> {
 }
 
 /// Hosts of a side; the name of a replicate begins with that of its host.
-fn hosts(side: &[Replicate]) -> usize {
+pub(super) fn hosts(side: &[Replicate]) -> usize {
     let host = |replicate: &Replicate| replicate.name.split('/').next().map(str::to_owned);
     side.iter().filter_map(host).collect::<BTreeSet<_>>().len()
 }

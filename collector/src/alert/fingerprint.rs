@@ -17,6 +17,7 @@ pub fn fingerprint(service: &str, environment: &str, topic: &Topic) -> String {
         // All quantiles of a syscall are one problem; its errors are another, and how often it is called a third.
         Topic::Of(Subject::Syscall { metric, .. }) => metric.family(),
         Topic::Whole(Whole::Service) => "service_cpu",
+        Topic::Whole(Whole::Request) => "request_cpu",
         Topic::Whole(Whole::Digest) => "digest",
     };
     let root = match topic {

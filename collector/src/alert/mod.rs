@@ -11,6 +11,7 @@ mod plan;
 mod support;
 mod comparison;
 mod evidence;
+mod cost;
 mod lifecycle;
 mod transition;
 mod release;

@@ -22,6 +22,9 @@ pub struct AlertOptions {
     pub resolve_windows: u32,
     /// False discovery rate at which people are told; `detect.q` is that at which an alert is pending.
     pub firing_q: f64,
+    /// Syscall of which each call that succeeds is one request, such as `accept4`; without it no cost of a request is
+    /// told.
+    pub request_syscall: String,
     /// Whether services are watched over time as well, without a release.
     pub temporal: bool,
     /// Whether services are compared with themselves, to measure and bound false alarms.
@@ -77,6 +80,7 @@ impl Default for AlertOptions {
             pending_windows: 2,
             resolve_windows: 6,
             firing_q: 0.001,
+            request_syscall: String::new(),
             temporal: true,
             self_tests: true,
             candidate_windows: 10,

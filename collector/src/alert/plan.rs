@@ -9,7 +9,7 @@ use super::support::is_named;
 const NEWS_NS: u64 = 86_400 * 1_000_000_000;
 
 /// Windows of a version that are left out at its start: caches are cold and code is being compiled.
-const WARM_UP_WINDOWS: u64 = 1;
+pub(super) const WARM_UP_WINDOWS: u64 = 1;
 
 /// Most windows between the last ones of the two versions. What is farther apart differs by the time of day as well,
 /// which this version of the detector cannot tell from a regression.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::lifecycle::Track;
 use crate::detect::temporal::{FrozenBaseline, Pace, Rung, Span};
 use crate::detect::{CostShift, Direction, SeenAs, Subject, SyscallMetric, Verdict};
-use crate::diff::show_value;
+use crate::diff::{show_ns, show_value};
 
 /// What kind of regression an alert is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -82,14 +82,16 @@ pub enum Topic {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "subject", rename_all = "snake_case")]
 pub enum Whole {
-    /// Its CPU time.
+    /// Its CPU time for each second of a unit.
     Service,
+    /// Its CPU time for each request.
+    Request,
     /// Several alerts in one.
     Digest,
 }
 
 /// What was measured: shares of the service's CPU (0 to 1) for functions, nanoseconds for p50, p95 and p99, shares of
-/// calls for error rates, CPU seconds for each second of a unit for the service.
+/// calls for error rates, CPU seconds for each second of a unit, and CPU nanoseconds for each request, for the service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
     /// Which way it went.
@@ -146,7 +148,7 @@ pub struct PerRequest {
 }
 
 /// What an alert rests on.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
     /// The numbers.
     #[serde(rename = "verdict")]
@@ -342,7 +344,7 @@ impl AlertName {
         match topic {
             Topic::Of(Subject::Function { .. }) => Self::ProfileRegression,
             Topic::Of(Subject::Syscall { .. }) => Self::SyscallLatencyRegression,
-            Topic::Whole(Whole::Service) => Self::ServiceCostRegression,
+            Topic::Whole(Whole::Service | Whole::Request) => Self::ServiceCostRegression,
             Topic::Whole(Whole::Digest) => Self::RegressionDigest,
         }
     }
@@ -409,7 +411,9 @@ impl Severity {
             Topic::Of(Subject::Function { .. }) => of_share(measured.delta_abs),
             Topic::Of(Subject::Syscall { metric: SyscallMetric::P99, .. }) => Self::Page,
             Topic::Of(Subject::Syscall { .. }) | Topic::Whole(Whole::Digest) => Self::Ticket,
-            Topic::Whole(Whole::Service) => of_share(measured.delta_rel.unwrap_or(0.0)),
+            Topic::Whole(Whole::Service | Whole::Request) => {
+                of_share(measured.delta_rel.unwrap_or(0.0))
+            }
         }
     }
 
@@ -429,7 +433,8 @@ impl Topic {
     pub(super) fn show(&self, value: f64) -> String {
         match self {
             Self::Of(subject) => show_value(subject, value),
-            Self::Whole(_) => format!("{value:.3} cores"),
+            Self::Whole(Whole::Request) => show_ns(value),
+            Self::Whole(Whole::Service | Whole::Digest) => format!("{value:.3} cores"),
         }
     }
 }
@@ -439,7 +444,28 @@ impl fmt::Display for Topic {
         match self {
             Self::Of(subject) => subject.fmt(out),
             Self::Whole(Whole::Service) => out.write_str("CPU of the service"),
+            Self::Whole(Whole::Request) => out.write_str("CPU of each request"),
             Self::Whole(Whole::Digest) => out.write_str("further regressions"),
+        }
+    }
+}
+
+impl Default for Measured {
+    fn default() -> Self {
+        Self {
+            direction: Direction::Worse,
+            baseline_value: None,
+            candidate_value: 0.0,
+            delta_abs: 0.0,
+            delta_rel: None,
+            ci_low: 0.0,
+            ci_high: 0.0,
+            p: 1.0,
+            q: 1.0,
+            samples_baseline: 0,
+            samples_candidate: 0,
+            replicates_baseline: 0,
+            replicates_candidate: 0,
         }
     }
 }

@@ -12,7 +12,10 @@ use super::evidence::evidence;
 use super::lifecycle::{Patience, Sight, Track};
 use super::plan::{Arm, Plan};
 use super::transition::{Look, advance, is_gone};
-use super::{Alert, AlertName, AlertOptions, AlertState, Mode, Severity, Topic, fingerprint};
+use super::{
+    Alert, AlertName, AlertOptions, AlertState, Evidence, Mode, Severity, Topic, Whole, cost,
+    fingerprint,
+};
 use crate::detect::Policy;
 
 /// Most baselines that the open alerts of a service are compared with in one evaluation: each is a read of the store. The
@@ -51,17 +54,25 @@ impl Turn<'_> {
         if let Some(baseline) = &plan.baseline {
             by_baseline.entry(baseline.clone()).or_default();
         }
+        let mut of_plan = None;
         // The newest baselines first: what is left out is what matters least.
         for (count, (baseline, members)) in by_baseline.into_iter().rev().enumerate() {
-            if count >= BASELINES_MAX && Some(&baseline) != plan.baseline.as_ref() {
+            let is_of_plan = Some(&baseline) == plan.baseline.as_ref();
+            if count >= BASELINES_MAX && !is_of_plan {
                 alerts.extend(members);
                 continue;
             }
-            let comparison = Comparison::of(&mut self.windows, &baseline, plan, self.policy)?;
+            let judging = (self.policy, self.options);
+            let comparison = Comparison::of(&mut self.windows, &baseline, plan, judging)?;
             let told = self.follow(plan, members, &comparison, &mut alerts);
-            if Some(&baseline) == plan.baseline.as_ref() {
-                self.open(plan, (&baseline, &comparison), &told, &mut alerts);
+            if is_of_plan {
+                of_plan = Some((baseline, comparison, told));
             }
+        }
+        // Only now all alerts are known, and what they tell is not told again.
+        if let Some((baseline, comparison, told)) = of_plan {
+            self.open(plan, (&baseline, &comparison), &told, &mut alerts);
+            self.open_cost(plan, (&baseline, &comparison), &mut alerts);
         }
         Ok(alerts)
     }
@@ -81,13 +92,18 @@ impl Turn<'_> {
             if let Some((group, _)) = group {
                 told[group] = true;
             }
-            let (sight, own) = self.sight(&alert, comparison, group);
-            let look = Look {
-                sight,
-                evidence: own.map(|group| evidence(&comparison.diff, group)),
-                withheld: own.and_then(|group| withheld(comparison, group)),
-                version: &plan.candidate.version,
-                now: self.now,
+            let (version, now) = (&plan.candidate.version, self.now);
+            let look = if alert.topic == Topic::Whole(Whole::Request) {
+                let found = cost::told(&comparison.judgement);
+                let sight = cost::sight(&alert, found, (self.policy.q, self.options));
+                let evidence = found.map(|found| cost::evidence(&comparison.diff, found));
+                let evidence = evidence.filter(|_| matches!(sight, Sight::Regressed { .. }));
+                Look { sight, evidence, withheld: None, version, now }
+            } else {
+                let (sight, own) = self.sight(&alert, comparison, group);
+                let evidence = own.map(|group| evidence(&comparison.diff, group));
+                let withheld = own.and_then(|group| withheld(comparison, group));
+                Look { sight, evidence, withheld, version, now }
             };
             alert.judged_unix_ns = plan.candidate.end_unix_ns;
             self.keep(advance(alert, look, self.patience()), alerts);
@@ -159,12 +175,13 @@ impl Turn<'_> {
                 continue;
             }
             let over = known.map(|at| alerts.remove(at));
-            let mut fresh = self.fresh(plan, (baseline, comparison), group);
+            let found = evidence(&comparison.diff, group);
+            let mut fresh = self.fresh(plan, (baseline, comparison.mode), topic, found.clone());
             // A webhook that was told of the resolved one is told again when this one fires.
             fresh.delivered = over.map(|over| over.delivered).unwrap_or_default();
             let look = Look {
                 sight: Sight::Regressed { is_firm: group.root.q <= self.options.firing_q },
-                evidence: Some(evidence(&comparison.diff, group)),
+                evidence: Some(found),
                 withheld: withheld(comparison, group),
                 version: &plan.candidate.version,
                 now: self.now,
@@ -174,13 +191,46 @@ impl Turn<'_> {
         }
     }
 
+    /// Opens an alert when the service takes more CPU for each request and no alert says so.
+    fn open_cost(
+        &mut self,
+        plan: &Plan,
+        (baseline, comparison): (&Arm, &Comparison),
+        alerts: &mut Vec<Alert>,
+    ) {
+        let topic = Topic::Whole(Whole::Request);
+        let Some(found) = cost::told(&comparison.judgement).filter(|cost| cost.p <= self.policy.q)
+        else {
+            return;
+        };
+        let is_supported = comparison.support.iter().all(|side| side.is_enough_for_service());
+        let known = alerts.iter().position(|alert| alert.topic == topic);
+        if !is_supported || known.is_some_and(|at| alerts[at].state != AlertState::Resolved) {
+            return;
+        }
+        let over = known.map(|at| alerts.remove(at));
+        let found_evidence = cost::evidence(&comparison.diff, found);
+        let mut fresh =
+            self.fresh(plan, (baseline, comparison.mode), topic, found_evidence.clone());
+        fresh.delivered = over.map(|over| over.delivered).unwrap_or_default();
+        let look = Look {
+            sight: Sight::Regressed { is_firm: found.p <= self.options.firing_q },
+            evidence: Some(found_evidence),
+            withheld: None,
+            version: &plan.candidate.version,
+            now: self.now,
+        };
+        let opened = advance(fresh, look, self.patience());
+        self.keep(opened, alerts);
+    }
+
     fn fresh(
         &self,
         plan: &Plan,
-        (baseline, comparison): (&Arm, &Comparison),
-        group: &Group,
+        (baseline, mode): (&Arm, Mode),
+        topic: Topic,
+        evidence: Evidence,
     ) -> Alert {
-        let topic = Topic::Of(group.root.subject.clone());
         let (service, environment) = (self.windows.service, &self.options.environment);
         Alert {
             fingerprint: fingerprint(service, environment, &topic),
@@ -190,7 +240,7 @@ impl Turn<'_> {
             topic,
             severity: Severity::Info,
             state: AlertState::Pending,
-            mode: comparison.mode,
+            mode,
             baseline_version: baseline.version.clone(),
             candidate_version: plan.candidate.version.clone(),
             baseline_start_unix_ns: baseline.start_unix_ns,
@@ -198,7 +248,7 @@ impl Turn<'_> {
             started_at: self.now,
             fired_at: None,
             resolved_at: None,
-            evidence: evidence(&comparison.diff, group),
+            evidence,
             past: None,
             withheld: None,
             is_in_digest: false,

@@ -48,15 +48,24 @@ impl Support {
         }
     }
 
+    /// Whether an alert on the cost of the service may rest on this.
+    pub(super) fn is_enough_for_service(&self) -> bool {
+        self.is_enough(true)
+    }
+
     /// Whether an alert on the subject may rest on this.
     pub(super) fn is_enough_for(&self, subject: &Subject) -> bool {
+        // What waits in syscalls has few samples; its calls are counted, not sampled.
+        self.is_enough(matches!(subject, Subject::Function { .. }))
+    }
+
+    fn is_enough(&self, is_sampled: bool) -> bool {
         let (windows, samples) = if self.is_build {
             (BUILD_WINDOWS_MIN, BUILD_SAMPLES_MIN)
         } else {
             (WINDOWS_MIN, SAMPLES_MIN)
         };
-        // What waits in syscalls has few samples; its calls are counted, not sampled.
-        let is_sampled = self.is_build || matches!(subject, Subject::Function { .. });
+        let is_sampled = self.is_build || is_sampled;
         self.windows >= windows
             && (self.samples >= samples || !is_sampled)
             && (self.steady_share >= BUILD_STEADY_SHARE || !self.is_build)

@@ -188,7 +188,7 @@ fn watched_of(topic: &Topic) -> Option<Watched> {
     match topic {
         Topic::Of(subject) => Some(Watched::Of(subject.clone())),
         Topic::Whole(Whole::Service) => Some(Watched::ServiceCpu),
-        Topic::Whole(Whole::Digest) => None,
+        Topic::Whole(Whole::Request | Whole::Digest) => None,
     }
 }
 
@@ -215,19 +215,7 @@ fn evidence(finding: &TemporalFinding) -> Evidence {
             replicates_baseline: finding.baseline.windows.len(),
             replicates_candidate: finding.windows,
         },
-        seen_as: None,
-        chain: Vec::new(),
-        caller: None,
         also_visible_in: finding.also_visible_in.iter().map(name).collect(),
-        cost_shift: None,
-        changed_paths: Vec::new(),
-        baseline_cores: None,
-        candidate_cores: None,
-        delta_cores: None,
-        per_request: None,
-        samples_baseline: 0,
-        samples_candidate: 0,
-        hosts: [0, 0],
-        caveats: Vec::new(),
+        ..Evidence::default()
     }
 }

@@ -144,3 +144,89 @@ impl Alert {
         Severity::of(&self.topic, &self.evidence.measured)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alert::tests::alert;
+    use crate::detect::{CostShift, ShiftKind};
+
+    const PATIENCE: Patience = Patience { pending: 1, resolve: 2 };
+
+    fn shift() -> Option<CostShift> {
+        Some(CostShift {
+            kind: ShiftKind::Rename,
+            partners: vec!["checksum_v2".to_owned()],
+            net: 0.0,
+            net_low: -0.01,
+            net_high: 0.01,
+        })
+    }
+
+    /// One look at an alert that sees a change of this size.
+    fn seen(alert: Alert, delta_abs: f64, version: &str, shift: Option<CostShift>) -> Alert {
+        let mut evidence = alert.evidence.clone();
+        evidence.measured.delta_abs = delta_abs;
+        evidence.cost_shift = shift;
+        let sight = Sight::Regressed { is_firm: true };
+        let look = Look { sight, evidence: Some(evidence), withheld: None, version, now: 2e9 };
+        advance(alert, look, PATIENCE).unwrap()
+    }
+
+    #[test]
+    fn work_that_moved_is_told_as_information_and_promoted_when_it_grew() {
+        let moved = seen(alert(AlertState::Pending), 0.1, "2", shift());
+        assert_eq!((moved.state, moved.severity), (AlertState::Firing, Severity::Info));
+        let mut told = moved;
+        told.delivered.insert("hook".to_owned(), AlertState::Firing);
+        let grown = seen(told, 0.1, "2", None);
+        assert_eq!(grown.severity, Severity::Page);
+        assert_eq!(grown.delivered["hook"], AlertState::Pending, "it is told again");
+    }
+
+    #[test]
+    fn what_fires_as_a_regression_is_not_silenced_by_a_later_doubt() {
+        let fires = seen(alert(AlertState::Pending), 0.1, "2", None);
+        let doubted = seen(fires, 0.1, "2", shift());
+        assert_eq!((doubted.state, doubted.severity), (AlertState::Firing, Severity::Page));
+        assert_eq!(doubted.evidence.cost_shift, None);
+    }
+
+    #[test]
+    fn only_a_new_release_that_is_worse_by_half_escalates() {
+        let fires = seen(alert(AlertState::Pending), 0.1, "2", None);
+        assert!(seen(fires.clone(), 0.2, "2", None).escalation.is_none());
+        assert!(seen(fires.clone(), 0.14, "3", None).escalation.is_none());
+        let worse = seen(fires, 0.16, "3", None);
+        assert_eq!(worse.escalation.as_ref().unwrap().version, "3");
+        assert_eq!(worse.delta_on, 0.16);
+        let again = seen(worse.clone(), 0.3, "3", None);
+        assert_eq!(again.escalation, worse.escalation);
+    }
+
+    #[test]
+    fn what_is_withheld_waits_and_says_why() {
+        let pending = alert(AlertState::Pending);
+        let look = Look {
+            sight: Sight::Regressed { is_firm: true },
+            evidence: Some(pending.evidence.clone()),
+            withheld: Some("no trust".to_owned()),
+            version: "2",
+            now: 2e9,
+        };
+        let waits = advance(pending, look, PATIENCE).unwrap();
+        assert_eq!(
+            (waits.state, waits.withheld.as_deref()),
+            (AlertState::Pending, Some("no trust"))
+        );
+        let fires = seen(waits, 0.1, "2", None);
+        assert_eq!((fires.state, fires.withheld), (AlertState::Firing, None));
+    }
+
+    #[test]
+    fn it_is_gone_when_the_interval_ends_below_half_of_what_it_was() {
+        let fires = seen(alert(AlertState::Pending), 0.1, "2", None);
+        assert!(is_gone(&fires, 0.049));
+        assert!(!is_gone(&fires, 0.051));
+    }
+}
