@@ -5,6 +5,8 @@
 //! ([`self_test`]). What is found becomes alerts, one for each cause; they move along [`lifecycle`], are kept in the
 //! [`AlertBook`], and told by [`notify`].
 
+mod topic;
+mod basis;
 mod record;
 mod fingerprint;
 mod plan;
@@ -14,6 +16,7 @@ mod evidence;
 mod cost;
 mod lifecycle;
 mod transition;
+mod matching;
 mod release;
 mod temporal;
 mod self_test;
@@ -25,6 +28,7 @@ mod evaluate;
 mod notify;
 mod options;
 
+pub use basis::{ChangedPath, Evidence, Measured, Past, PerRequest};
 pub(crate) use book::NOTE_BYTES_MAX;
 pub use book::{AlertBook, DecisionError};
 pub use evaluate::{Evaluator, EvaluatorCounters};
@@ -32,11 +36,9 @@ pub use fingerprint::fingerprint;
 pub use lifecycle::Track;
 pub(crate) use notify::rfc3339;
 pub use options::{AlertOptions, WebhookOptions};
-pub use record::{
-    Acceptance, Alert, AlertName, AlertState, ChangedPath, Escalation, Evidence, Measured, Mode,
-    Past, PerRequest, Severity, Topic, Whole,
-};
+pub use record::{Acceptance, Alert, AlertState, Escalation, Mode};
 pub use self_test::{Alarms, SelfTests};
+pub use topic::{AlertName, Severity, Topic, Whole};
 
 #[cfg(test)]
 pub(crate) mod tests;

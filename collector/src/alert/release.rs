@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::detect::{Direction, Group, SeenAs, Subject, usable};
+use crate::detect::{Direction, Group, Judgement, SeenAs, Subject, Verdict, usable};
 use crate::diff::Replicate;
 use crate::store::StoreError;
 
 use super::comparison::{Comparison, Windows};
 use super::evidence::evidence;
 use super::lifecycle::{Patience, Sight, Track};
+use super::matching::{assign, is_related, strongest};
 use super::plan::{Arm, Plan};
 use super::transition::{Look, advance, is_gone};
 use super::{
@@ -101,8 +102,8 @@ impl Turn<'_> {
                 Look { sight, evidence, withheld: None, version, now }
             } else {
                 let (sight, own) = self.sight(&alert, comparison, group);
-                let evidence = own.map(|group| evidence(&comparison.diff, group));
-                let withheld = own.and_then(|group| withheld(comparison, group));
+                let evidence = own.as_ref().map(|group| evidence(&comparison.diff, group));
+                let withheld = own.and_then(|group| withheld(comparison, &group));
                 Look { sight, evidence, withheld, version, now }
             };
             alert.judged_unix_ns = plan.candidate.end_unix_ns;
@@ -116,13 +117,13 @@ impl Turn<'_> {
         alerts.extend(alert);
     }
 
-    /// What a comparison says of an alert, and the group with the alert's own root.
-    fn sight<'c>(
+    /// What a comparison says of an alert, and the group with the alert's own root, in the alert's own numbers.
+    fn sight(
         &self,
         alert: &Alert,
-        comparison: &'c Comparison,
+        comparison: &Comparison,
         group: Option<(usize, bool)>,
-    ) -> (Sight, Option<&'c Group>) {
+    ) -> (Sight, Option<Group>) {
         let Topic::Of(subject) = &alert.topic else {
             return (Sight::NoData, None);
         };
@@ -135,14 +136,20 @@ impl Turn<'_> {
         if replicates(&diff.baseline) < 2 || replicates(&diff.candidate) < 2 {
             return (Sight::NoData, None);
         }
-        let groups = &comparison.judgement.groups;
+        let Judgement { verdicts, groups, .. } = &comparison.judgement;
+        let own = verdicts.iter().find(|verdict| verdict.subject == *subject);
         if let Some((at, is_own)) = group {
-            let group = &groups[at];
-            let is_firm = is_own && group.root.q <= self.options.firing_q;
-            return (Sight::Regressed { is_firm }, is_own.then_some(group));
+            let Group { root, .. } = &groups[at];
+            let is_firm = is_own && root.q <= self.options.firing_q;
+            let own = if root.subject == *subject { Some(root) } else { own };
+            let group = own.filter(|_| is_own).map(|own| Group {
+                // The strongest number of a syscall, or kind of time of a function, may change from look to look.
+                root: Verdict { p: root.p, q: root.q, ..own.clone() },
+                ..groups[at].clone()
+            });
+            return (Sight::Regressed { is_firm }, group);
         }
-        let mut verdicts = comparison.judgement.verdicts.iter();
-        let sight = match verdicts.find(|verdict| verdict.subject == *subject) {
+        let sight = match own {
             Some(verdict) if verdict.significant && verdict.direction == Direction::Worse => {
                 Sight::Regressed { is_firm: false }
             }
@@ -282,66 +289,6 @@ fn baseline_of(alert: &Alert, plan: &Plan) -> Arm {
         start_unix_ns: alert.baseline_start_unix_ns,
         end_unix_ns: alert.baseline_end_unix_ns,
     })
-}
-
-/// For each alert the group that shows it, and whether that has the alert's own root. A root may move: what the samples of
-/// a later window tell apart, those of an earlier one did not.
-fn assign(alerts: &[Alert], groups: &[Group]) -> Vec<Option<(usize, bool)>> {
-    let worse = || groups.iter().enumerate().filter(|(_, group)| is_worse(group));
-    let own = |alert: &Alert| {
-        let is_own = |group: &Group| {
-            let topic = Topic::Of(group.root.subject.clone());
-            fingerprint(&alert.service, &alert.environment, &topic) == alert.fingerprint
-        };
-        let same = worse().filter(|(_, group)| is_own(group));
-        // Quantiles of a syscall share an alert: the one that it is about before the others.
-        same.max_by_key(|(at, group)| {
-            (Topic::Of(group.root.subject.clone()) == alert.topic, std::cmp::Reverse(*at))
-        })
-    };
-    alerts
-        .iter()
-        .map(|alert| match own(alert) {
-            Some((at, _)) => Some((at, true)),
-            None => worse().find(|(_, group)| is_related(alert, group)).map(|(at, _)| (at, false)),
-        })
-        .collect()
-}
-
-/// Whether an alert and a group are about the same change, seen at different functions.
-fn is_related(alert: &Alert, group: &Group) -> bool {
-    let Topic::Of(Subject::Function { function, .. }) = &alert.topic else {
-        return false;
-    };
-    let Subject::Function { function: root, .. } = &group.root.subject else {
-        return false;
-    };
-    group.chain.iter().chain(&group.also_visible_in).any(|name| name == function)
-        || alert.functions().any(|name| name == root)
-}
-
-fn is_worse(group: &Group) -> bool {
-    group.direction == Direction::Worse
-}
-
-/// The groups for the worse, of several quantiles of a syscall the highest.
-fn strongest<'g>(groups: impl Iterator<Item = &'g Group>) -> Vec<&'g Group> {
-    let mut found: Vec<&Group> = Vec::new();
-    for group in groups.filter(|group| is_worse(group)) {
-        let same = |known: &&mut &Group| match (&known.root.subject, &group.root.subject) {
-            (
-                Subject::Syscall { name: known, metric: old },
-                Subject::Syscall { name, metric: new },
-            ) => known == name && old.family() == new.family(),
-            (known, new) => known == new,
-        };
-        match found.iter_mut().find(same) {
-            Some(known) if group.root.subject > known.root.subject => *known = group,
-            Some(_) => {}
-            None => found.push(group),
-        }
-    }
-    found
 }
 
 /// Why a group must not make anybody get up: it depends on callers, and callers cannot be compared.

@@ -197,6 +197,41 @@ async fn a_series_counts_samples_by_version() {
     assert_eq!(answer["points"][0]["version"], "1.0");
 }
 
+/// Sends a user's word about an alert that does not exist; `origin` is the site whose page sends it.
+async fn word(router: &Router, body: &str, origin: Option<&str>) -> (StatusCode, String) {
+    let mut request = Request::post("/api/v1/alerts/0123456789abcdef/accept")
+        .header(header::HOST, "collector:7171");
+    if let Some(origin) = origin {
+        request = request.header(header::ORIGIN, origin);
+    }
+    let request = request.body(Body::from(body.to_owned())).unwrap();
+    let response = router.clone().oneshot(request).await.unwrap();
+    let status = response.status();
+    let bytes = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+    (status, String::from_utf8(bytes.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn a_word_about_no_alert_is_answered_with_where_alerts_are() {
+    let (_folder, router) = shown();
+    let (status, answer) = word(&router, "", None).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    assert!(answer.contains("0123456789abcdef") && answer.contains("/api/v1/alerts"), "{answer}");
+    let ours = word(&router, r#"{"note":"x"}"#, Some("http://collector:7171")).await;
+    assert_eq!(ours.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_page_of_another_site_and_a_body_that_is_none_are_refused() {
+    let (_folder, router) = shown();
+    for (body, origin) in [("", Some("http://evil.example")), ("", Some("null")), ("no", None)] {
+        let (status, answer) = word(&router, body, origin).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
+    }
+    let long = format!(r#"{{"note":"{}"}}"#, "x".repeat(2_000));
+    assert_eq!(word(&router, &long, None).await.0, StatusCode::BAD_REQUEST);
+}
+
 #[tokio::test]
 async fn without_findings_there_are_no_alerts() {
     let (_folder, router) = shown();
@@ -285,7 +320,7 @@ async fn the_document_lists_every_route() {
         .filter_map(|rest| rest.split('"').next())
         .filter(|path| path.starts_with("/api/v1/") || path.starts_with("/debug/"))
         .collect();
-    assert_eq!(routes.len(), 11);
+    assert_eq!(routes.len(), 12);
     for route in routes {
         assert!(listed.iter().any(|path| *path == route), "{route} is not in {listed:?}");
     }
