@@ -59,8 +59,10 @@ pub(super) fn reduce(tested: &Tested<'_>, q: &[f64], verdicts: &mut [Verdict]) -
         return sorted(groups);
     }
     let changes = Changes::of(tested);
-    let p_max = significant.iter().map(|index| p[*index]).fold(0.0, f64::max);
-    let shifts = Shifts { tested, changes: &changes, p_max };
+    // Where all that is significant is so beyond doubt, the limit is at least that of one test among so many.
+    let p_least = tested.policy.q / q.len().max(1) as f64;
+    let p_max = significant.iter().map(|index| p[*index]).fold(p_least, f64::max);
+    let shifts = Shifts { tested, changes: &changes };
     for direction in [Direction::Worse, Direction::Better] {
         let search = Search { tested, changes: &changes, direction, p_max };
         let mut left = search.significant(&significant);

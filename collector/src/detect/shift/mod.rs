@@ -11,7 +11,7 @@ use super::functions::Tested;
 use super::groups::{Changes, union};
 use super::special::t_quantile;
 use kind::Presence;
-use neighbours::{Neighbour, neighbourhoods};
+use neighbours::{Neighbour, Neighbourhood, neighbourhoods};
 
 /// Part of the root's change below which the end of the sum's interval must lie.
 const NET_SHARE_MAX: f64 = 0.4;
@@ -21,6 +21,9 @@ const PARTNERS_SHARE_MIN: f64 = 0.6;
 
 /// Part of the root's change from which on a neighbour's change is counted in.
 const NEIGHBOUR_SHARE_MIN: f64 = 0.03;
+
+/// Part of the root's change from which on it counts that a neighbour came or went.
+const PRESENCE_SHARE_MIN: f64 = 0.3;
 
 /// Standard errors from 0 from which on a neighbour's change is one.
 const NEIGHBOUR_T_MIN: f64 = 3.0;
@@ -38,8 +41,6 @@ const PARTNERS_MAX: usize = 5;
 pub(super) struct Shifts<'s> {
     pub(super) tested: &'s Tested<'s>,
     pub(super) changes: &'s Changes,
-    /// Largest p that is still significant.
-    pub(super) p_max: f64,
 }
 
 /// A neighbour that changed.
@@ -52,13 +53,15 @@ struct Moved {
 impl Shifts<'_> {
     /// What the root of a group moved to or from, if the sum shows that it only moved.
     pub(super) fn of(&self, item: usize) -> Option<CostShift> {
-        neighbourhoods(self.tested, item).find_map(|neighbours| self.within(item, neighbours))
+        neighbourhoods(self.tested, item).find_map(|near| self.within(item, near)).flatten()
     }
 
-    /// The same, among given neighbours.
-    fn within(&self, item: usize, neighbours: Vec<Neighbour>) -> Option<CostShift> {
+    /// The same among given neighbours: `None` where they do not make up for it, and `Some(None)` where they do but the
+    /// sum grew, which is answer enough.
+    fn within(&self, item: usize, near: Neighbourhood) -> Option<Option<CostShift>> {
         let root = &self.tested.outcomes[item];
-        let mut moved: Vec<Moved> = neighbours
+        let mut moved: Vec<Moved> = near
+            .neighbours
             .into_iter()
             .filter_map(|neighbour| self.moved(neighbour, root.delta))
             .collect();
@@ -73,12 +76,16 @@ impl Shifts<'_> {
         let net = self.tested.test(&set);
         let [net_low, net_high] = net.interval(t_quantile(NET_TAIL, net.degrees));
         // A function that moved and grew: the growth is a change.
-        if net.delta * root.delta > 0.0 && 2.0 * net.p <= self.p_max {
-            return None;
+        if net.delta * root.delta > 0.0 && 2.0 * net.p <= self.tested.policy.q {
+            return Some(None);
         }
         let presence = Presence::of([root.baseline_rate, root.candidate_rate]);
+        let is_large = |moved: &Moved| moved.delta.abs() >= PRESENCE_SHARE_MIN * root.delta.abs();
         let came_or_went = presence != Presence::Stays
-            || moved.iter().any(|moved| moved.presence != Presence::Stays);
+            || moved.iter().any(|at| at.presence != Presence::Stays && is_large(at));
+        if near.is_far && !came_or_went {
+            return None;
+        }
         let is_equivalent = net_low.abs().max(net_high.abs()) < NET_SHARE_MAX * root.delta.abs();
         let is_likelier = net.delta.abs() < NET_SHARE_MAX * root.delta.abs()
             && evidence(net.delta, root.delta, net.error) >= MOVED_EVIDENCE_MIN;
@@ -94,7 +101,7 @@ impl Shifts<'_> {
             .collect();
         names.dedup();
         names.truncate(PARTNERS_MAX);
-        Some(CostShift { kind, partners: names, net: net.delta, net_low, net_high })
+        Some(Some(CostShift { kind, partners: names, net: net.delta, net_low, net_high }))
     }
 
     /// A neighbour, if it changed by enough to matter to a root that changed by `root`.

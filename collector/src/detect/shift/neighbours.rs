@@ -16,6 +16,15 @@ pub(super) struct Neighbour {
     pub(super) ranges: Ranges,
 }
 
+/// Where partners are looked for.
+#[derive(Debug)]
+pub(super) struct Neighbourhood {
+    pub(super) neighbours: Vec<Neighbour>,
+    /// Whether this is so far from the root that work may have grown in one place and shrunk in another by chance: a
+    /// function must have come or gone.
+    pub(super) is_far: bool,
+}
+
 /// What of a call is a neighbour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
@@ -34,7 +43,7 @@ enum Part {
 pub(super) fn neighbourhoods<'t>(
     tested: &'t Tested<'_>,
     item: usize,
-) -> impl Iterator<Item = Vec<Neighbour>> + 't {
+) -> impl Iterator<Item = Neighbourhood> + 't {
     let item = &tested.items.list[item];
     let nodes = &tested.tree.nodes;
     let own: Vec<u32> = (0u32..)
@@ -44,15 +53,18 @@ pub(super) fn neighbourhoods<'t>(
         .collect();
     let callers = callers(nodes, &own);
     let outer = self::callers(nodes, &callers);
-    (0..5).filter_map(move |step| match (step, item.family) {
-        (0, Family::SelfTime) => Some(called(tested, &own, Part::Own, &item.ranges)),
-        (1, Family::SelfTime) => Some(called(tested, &own, Part::Total, &item.ranges)),
-        (2, Family::Total | Family::Edge | Family::Path) => {
-            Some(further_down(tested, &callers, item))
-        }
-        (3, _) => Some(called(tested, &callers, Part::Total, &item.ranges)),
-        (4, _) => Some(called(tested, &outer, Part::Total, &item.ranges)),
-        _ => None,
+    (0..5).filter_map(move |step| {
+        let neighbours = match (step, item.family) {
+            (0, Family::SelfTime) => called(tested, &own, Part::Own, &item.ranges),
+            (1, Family::SelfTime) => called(tested, &own, Part::Total, &item.ranges),
+            (2, Family::Total | Family::Edge | Family::Path) => {
+                further_down(tested, &callers, item)
+            }
+            (3, _) => called(tested, &callers, Part::Total, &item.ranges),
+            (4, _) => called(tested, &outer, Part::Total, &item.ranges),
+            _ => return None,
+        };
+        Some(Neighbourhood { neighbours, is_far: step == 4 })
     })
 }
 
