@@ -41,6 +41,7 @@ export async function showDiff({ main, state, catalog, signal, update, go }) {
   });
   main.replaceChildren(head(state, answer, form),
     element("section", { class: "panel" }, element("h2", {}, "Where the time went"), view.node),
+    element("section", { class: "panel" }, groupsTable(answer, view), basis(answer)),
     element("section", { class: "panel" }, functionsTable(answer, view)),
     element("section", { class: "panel" }, syscallsTable(answer)));
   view.draw();
@@ -101,13 +102,41 @@ function withRange(ranges, range) {
   return ranges.some(([value]) => value === range) ? ranges : [...ranges, [range, range.split(" ").map(text).join(" to ")]];
 }
 
+function seek(view, name) {
+  view.input.value = name;
+  view.find(name);
+  view.node.scrollIntoView({ block: "center" });
+}
+
+/** What changed by its cause. A cost shift names where the work went to or came from. */
+function groupsTable(answer, view) {
+  const name = ({ root }) => root.function ?? root.syscall;
+  const where = (row) => (row.chain.length > 1 ? row.chain.join(" → ") : row.path?.join(" → ") ?? "");
+  const size = ({ root }, value) => (root.function === undefined ? String(Number(value.toPrecision(3))) : change(value));
+  const cause = (row) => (row.cause.cause === "cost_shift"
+    ? `${row.cause.kind} with ${row.cause.partners.join(", ")}; together ${change(row.cause.net_low)} to ${change(row.cause.net_high)}`
+    : row.direction === "worse" ? "regression" : "improvement");
+  return table("What changed, by its cause", [
+    { title: "Root", value: name, cell: (row) => element("button", { type: "button", class: "link", title: where(row), onclick: () => seek(view, name(row)) }, name(row)) },
+    { title: "Seen in", value: (row) => row.seen_as, cell: (row) => row.seen_as },
+    { title: "Called by", value: (row) => row.caller ?? "", cell: (row) => row.caller ?? "" },
+    { title: "Change", number: true, value: (row) => row.root.delta_abs, cell: (row) => size(row, row.root.delta_abs) },
+    { title: "Interval", number: true, cell: (row) => `${size(row, row.root.ci_low)} to ${size(row, row.root.ci_high)}` },
+    { title: "q", number: true, value: (row) => row.root.q, cell: (row) => probability(row.root.q) },
+    { title: "Cause", value: cause, cell: cause },
+    { title: "Also visible in", cell: (row) => row.also_visible_in.slice(0, 5).join(", ") },
+  ], answer.groups);
+}
+
+const basis = ({ basis: { factor, dispersion, replicates_baseline: before, replicates_candidate: after, tests } }) => element("p", { class: "facts" },
+  `${tests} tests on ${before} and ${after} replicates · shares corrected by ${factor.toFixed(3)} · median dispersion ${dispersion.toFixed(2)} (1 is sampling noise alone)`);
+
 function functionsTable(answer, view) {
-  const seek = (row) => { view.input.value = row.function; view.find(row.function); view.node.scrollIntoView({ block: "center" }); };
   const shown = answer.functions.slice(0, FUNCTIONS_SHOWN);
   return table("Functions, the strongest evidence first. Shares are of all CPU samples; the candidate's are corrected for what grew or shrank elsewhere, so they "
     + "may pass 100 %. Intervals hold 95 %", [
     { title: "Function", value: (row) => row.function, cell: (row) => [
-      element("button", { type: "button", class: "link", title: "Find it in the flame graph", onclick: () => seek(row) }, row.function),
+      element("button", { type: "button", class: "link", title: "Find it in the flame graph", onclick: () => seek(view, row.function) }, row.function),
       element("span", { class: "module" }, row.module)] },
     { title: "Time", value: (row) => row.kind, cell: (row) => row.kind },
     { title: "Baseline", number: true, value: (row) => row.baseline_share, cell: (row) => percent(row.baseline_share) },

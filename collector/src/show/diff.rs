@@ -12,7 +12,9 @@ use super::flamegraph::MIN_SHARE_DEFAULT;
 use super::openapi::SelectionParameters;
 use super::parameters::{ALL_SERVICES, Parameters, seconds};
 use super::tree::{FlatTree, Tree};
-use crate::detect::{Direction, Policy, Subject, SyscallMetric, Verdict, judge};
+use crate::detect::{
+    Basis, Direction, Group, Judgement, Policy, Subject, SyscallMetric, Verdict, judge,
+};
 use crate::diff::{Grouping, ProfileDiff, Replication};
 use crate::store::{Selection, Store, TimeRange, WindowProfile};
 
@@ -31,6 +33,13 @@ pub(crate) struct Diff {
     /// What one independent observation is: `units` or `windows`.
     #[schema(value_type = String)]
     replication: Replication,
+    /// What changed, by its cause, the strongest evidence first: direction, root with its numbers, chain, suspects,
+    /// caller, path, what else it shows in, and whether it is a change or a cost shift with its partners.
+    #[schema(value_type = Vec<Object>)]
+    groups: Vec<Group>,
+    /// What the comparison rests on: the correction for other functions' growth, the noise and the number of tests.
+    #[schema(value_type = Object)]
+    basis: Basis,
     /// Functions, the strongest evidence first.
     functions: Vec<FunctionChange>,
     /// Syscalls, the strongest evidence first.
@@ -155,7 +164,9 @@ fn answer(
     }
     let grouping = Grouping { window_ns: WINDOW_NS, ..Grouping::default() };
     let compared = ProfileDiff::new(&before, &after, &grouping);
-    let (functions, syscalls) = changes(judge(&compared, policy).verdicts);
+    let Judgement { verdicts, mut groups, basis, .. } = judge(&compared, policy);
+    groups.truncate(VERDICTS_MAX);
+    let (functions, syscalls) = changes(verdicts);
     Ok(Diff {
         baseline: Side {
             from: seconds(baseline_range.start_unix_ns),
@@ -172,6 +183,8 @@ fn answer(
             replicates: compared.candidate.len(),
         },
         replication: compared.replication,
+        groups,
+        basis,
         functions,
         syscalls,
         tree: tree.flatten(min_share)?,
