@@ -44,40 +44,33 @@ pub fn counts_of(start_unix_ns: u64, diff: &ProfileDiff) -> WindowCounts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diff::{FunctionKey, Replicate, Replication, StackCount, StackTable};
-    use profiler_common::profile::Quality;
+    use crate::diff::{FunctionKey, Grouping};
+    use crate::store::UnitWindow;
+    use profiler_common::profile::{Frame, FrameKind, Profile, Quality};
 
     #[test]
     fn a_recursive_function_counts_once_and_the_top_is_its_own() {
-        let key = |name: &str| FunctionKey { module: String::new(), function: name.to_owned() };
-        let count = |samples| vec![StackCount { replicate: 0, samples }];
-        let replicate = Replicate {
-            name: "unit".to_owned(),
-            samples: 9,
+        let mut profile = Profile::default();
+        for (stack, count) in [("f", 1), ("f;g;f", 3), ("f;g", 5)] {
+            let frame = |name| Frame { kind: FrameKind::Native, ..Frame::marker(name) };
+            profile.add(&stack.split(';').map(frame).collect::<Vec<Frame>>(), count);
+        }
+        let window = UnitWindow {
+            host: "host".to_owned(),
+            unit: "unit".to_owned(),
+            version: String::new(),
+            start_unix_ns: FINE_NS,
             cpu_ns: 90,
-            windows: 1,
-            seconds: 600.0,
-            work: None,
-            stratum: 0,
-        };
-        let diff = ProfileDiff {
-            replication: Replication::Windows,
-            baseline: Vec::new(),
-            candidate: vec![replicate],
-            baseline_quality: Quality::default(),
-            candidate_quality: Quality::default(),
-            functions: ["f", "g", "unused"].map(key).to_vec(),
-            stacks: StackTable::new(vec![
-                (vec![0], count(1)),
-                (vec![0, 1, 0], count(3)),
-                (vec![0, 1], count(5)),
-            ]),
+            profile,
+            quality: Quality::default(),
             syscalls: Vec::new(),
             facts: Default::default(),
         };
-        let counts = counts_of(FINE_NS + 5, &diff);
+        let grouping = Grouping { window_ns: FINE_NS, ..Grouping::default() };
+        let counts = counts_of(FINE_NS + 5, &ProfileDiff::new(&[], &[window], &grouping));
         assert_eq!(counts.start_unix_ns, FINE_NS);
         assert_eq!(counts.total, Total { samples: 9, cpu_ns: 90, unit_seconds: 600 });
+        let key = |name: &str| FunctionKey { module: String::new(), function: name.to_owned() };
         assert_eq!(counts.functions, [(key("f"), 4, 9), (key("g"), 5, 8)]);
     }
 }

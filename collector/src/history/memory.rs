@@ -255,7 +255,7 @@ fn add(
         timeline.newest_unix_ns().is_none_or(|newest| hour(newest) < hour(start_unix_ns));
     timeline.record(&window);
     if is_first && let Some(diff) = parts.first() {
-        timeline.learn_structure(diff);
+        timeline.learn_structure(&diff.functions, &diff.stacks);
     }
     Ok(true)
 }

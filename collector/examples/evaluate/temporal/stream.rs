@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 
 use flamewatch_collector::detect::temporal::{FINE_NS, HOUR_NS, Timeline, Total, WindowCounts};
-use flamewatch_collector::diff::{ProfileDiff, Replication, StackCount, StackTable};
-use profiler_common::profile::Quality;
+use flamewatch_collector::diff::{StackCount, StackTable};
 
 use crate::base::Base;
 use crate::random::Random;
@@ -117,7 +116,7 @@ pub(super) fn draw(
         let counts = plan.window(window, weather, (&wander, &own_wander, injections), random);
         timeline.record(&counts);
     }
-    timeline.learn_structure(&structure(base));
+    timeline.learn_structure(&base.functions, &structure(base));
     let disturbances = plan.disturbances.iter().map(|one| (one.begin, one.end)).collect();
     Stream { timeline, disturbances }
 }
@@ -135,6 +134,7 @@ impl<'b> Plan<'b> {
             (0..WORKLOADS).map(|_| weather.diurnal * (0.2 + 0.8 * random.uniform())).collect();
         let phases = (0..WORKLOADS).map(|_| 24.0 * random.uniform()).collect();
         let weekends = (0..WORKLOADS).map(|_| weather.weekend * random.normal()).collect();
+        let small = small_functions(base);
         let number = random.poisson(weather.disturbances * days as f64 / 30.0);
         let disturbances = (0..number)
             .map(|_| {
@@ -142,8 +142,7 @@ impl<'b> Plan<'b> {
                 let of = if random.uniform() < 0.5 {
                     Source::Workload(random.below(WORKLOADS))
                 } else {
-                    let (stack, _) = stacks[random.below(stacks.len())];
-                    Source::Function(random.pick(&base.stacks[stack].functions))
+                    Source::Function(random.pick(&small))
                 };
                 let size = 0.8f64.mul_add(random.uniform(), 0.3);
                 Disturbance { begin, end: begin + HOUR * (1 + random.below(6)), size, of }
@@ -190,8 +189,11 @@ impl<'b> Plan<'b> {
                 log += if hit { one.size } else { 0.0 };
             }
             for one in injections.iter().filter(|one| window >= one.begin) {
-                let hit =
-                    if one.is_path { stack.functions.contains(&one.function) } else { top == one.function };
+                let hit = if one.is_path {
+                    stack.functions.contains(&one.function)
+                } else {
+                    top == one.function
+                };
                 let grown = (window - one.begin) as f64 / one.ramp.max(1) as f64;
                 let part = if one.ramp == 0 { 1.0 } else { grown.min(1.0) };
                 log += if hit { one.size * part } else { 0.0 };
@@ -224,8 +226,26 @@ impl<'b> Plan<'b> {
     }
 }
 
+/// Functions with a thousandth to three tenths of the samples: the growth of larger ones is more load, not another mix.
+fn small_functions(base: &Base) -> Vec<u32> {
+    let mut shares = vec![0.0; base.functions.len()];
+    for stack in &base.stacks {
+        let mut path = stack.functions.clone();
+        path.sort_unstable();
+        path.dedup();
+        for function in path {
+            shares[function as usize] += stack.share;
+        }
+    }
+    (0u32..)
+        .zip(shares)
+        .filter(|(_, share)| (0.001..0.3).contains(share))
+        .map(|(at, _)| at)
+        .collect()
+}
+
 /// The stacks of a program, as far as they tell which functions lie under which.
-fn structure(base: &Base) -> ProfileDiff {
+fn structure(base: &Base) -> StackTable {
     let mut merged: HashMap<Vec<u32>, u64> = HashMap::new();
     for stack in &base.stacks {
         *merged.entry(stack.functions.clone()).or_default() += (stack.share * 1e6).round() as u64;
@@ -234,14 +254,5 @@ fn structure(base: &Base) -> ProfileDiff {
         .into_iter()
         .map(|(functions, samples)| (functions, vec![StackCount { replicate: 0, samples }]))
         .collect();
-    ProfileDiff {
-        replication: Replication::Windows,
-        baseline: Vec::new(),
-        candidate: Vec::new(),
-        baseline_quality: Quality::default(),
-        candidate_quality: Quality::default(),
-        functions: base.functions.clone(),
-        stacks: StackTable::new(stacks),
-        syscalls: Vec::new(),
-    }
+    StackTable::new(stacks)
 }

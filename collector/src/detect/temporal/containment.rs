@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::diff::{FunctionKey, ProfileDiff};
+use crate::diff::{FunctionKey, StackTable};
 
 /// Least part of a function's time under a caller that is worth keeping.
 const PART_MIN: f64 = 0.05;
@@ -24,21 +24,22 @@ impl Containment {
     /// with less than a thousandth are left out.
     pub(crate) const CALLERS_MAX: usize = 24;
 
-    /// Learns from all stacks of a window, both sides of `diff` together, for the functions in the order given.
+    /// Learns from all stacks of a window, whose indices name `functions`, for the followed ones in the order given.
     pub(crate) fn of<'k>(
-        diff: &ProfileDiff,
+        functions: &[FunctionKey],
+        stacks: &StackTable,
         followed: impl Iterator<Item = &'k FunctionKey>,
     ) -> Self {
         let order: HashMap<&FunctionKey, u16> = followed.zip(0u16..).collect();
         let position: Vec<Option<u16>> =
-            diff.functions.iter().map(|key| order.get(key).copied()).collect();
+            functions.iter().map(|key| order.get(key).copied()).collect();
         let mut anywhere = vec![0u64; order.len()];
         let mut pairs: HashMap<(u16, u16), u64> = HashMap::new();
         let mut path: Vec<u16> = Vec::new();
-        for stack in 0..diff.stacks.len() {
-            let samples: u64 = diff.stacks.counts(stack).iter().map(|count| count.samples).sum();
+        for stack in 0..stacks.len() {
+            let samples: u64 = stacks.counts(stack).iter().map(|count| count.samples).sum();
             path.clear();
-            for function in diff.stacks.functions(stack) {
+            for function in stacks.functions(stack) {
                 // A recursive function counts where it is entered first.
                 if let Some(at) = position[*function as usize]
                     && !path.contains(&at)

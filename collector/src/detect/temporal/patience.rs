@@ -8,9 +8,12 @@ use super::series::{ITEM_SAMPLES_MIN, Series};
 /// Windows in a row for a service that was calm for [`CALM_HOURS`].
 pub(super) const WINDOWS_CALM: usize = 4;
 
-/// Windows in a row for a service that had a disturbance, or is not known yet: one more than six, which covers the
+/// Windows in a row for a service that had a disturbance, or is not known yet: two more than six, which covers the
 /// usual batch job, backup, cache refill or short incident.
-const WINDOWS_RESTLESS: usize = 7;
+const WINDOWS_RESTLESS: usize = 8;
+
+/// Windows by which a change must outlast the longest disturbance: chance alone often adds one.
+const WINDOWS_MORE: usize = 2;
 
 /// Hours that must be known of a service before it can be called calm.
 const CALM_HOURS: usize = 14 * 24;
@@ -54,7 +57,11 @@ impl Patience {
 
     /// Windows of an hour that a change must last.
     pub(super) fn hours(self) -> usize {
-        if self.is_calm { WINDOWS_CALM } else { WINDOWS_RESTLESS.max(self.longest_hours + 1) }
+        if self.is_calm {
+            WINDOWS_CALM
+        } else {
+            WINDOWS_RESTLESS.max(self.longest_hours + WINDOWS_MORE)
+        }
     }
 }
 

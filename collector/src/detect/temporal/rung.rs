@@ -1,7 +1,7 @@
 //! Tests every series of one rung at one time.
 
 use std::cell::{Ref, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::detect::discovery;
 use crate::detect::special::t_upper_tail;
@@ -135,15 +135,27 @@ impl Step {
         if factor.abs() > FACTOR_LOG_MAX {
             return Err(RungState::MixChanged { factor: factor.exp() });
         }
-        let scales =
-            [Against::Season, Against::Trail].map(|side| scales(&operator, at, side, &past));
         let (rung, operator, residuals) = (self.rung, &operator, &residuals);
         let oldest = past.first().map_or(at, |(at, _)| *at);
         let context = Context { rung, operator, at, oldest, residuals, pace, options };
-        let tested: Vec<Candidate> = (0..self.series.items.len())
-            .filter_map(|item| {
-                let [season, trail] = &scales;
-                context.test(item, [season[item]?, trail[item]?])
+        let effects: Vec<Effect> =
+            (0..self.series.items.len()).filter_map(|item| context.effect(item)).collect();
+        let lasting: Vec<usize> =
+            effects.iter().filter(|effect| effect.lasts).map(|effect| effect.item).collect();
+        // The noise of hundreds of series takes most of the time, and mostly nothing lasts.
+        let scales = [Against::Season, Against::Trail].map(|side| {
+            if lasting.is_empty() {
+                HashMap::new()
+            } else {
+                scales(operator, at, side, (&past, &lasting))
+            }
+        });
+        let [season, trail] = &scales;
+        let tested: Vec<Candidate> = effects
+            .iter()
+            .map(|effect| {
+                let scale = |scales: &HashMap<usize, Scale>| scales.get(&effect.item).copied();
+                context.test(effect, scale(season).zip(scale(trail)))
             })
             .collect();
         let adjusted = discovery::adjust(&tested.iter().map(|one| one.p).collect::<Vec<f64>>());
@@ -210,11 +222,24 @@ struct Context<'c, 's> {
     options: &'c TemporalOptions,
 }
 
+/// How a series moved.
+struct Effect {
+    item: usize,
+    /// Mean of k residuals against the season and the trail.
+    values: [f64; 2],
+    sign: f64,
+    /// Logarithm of the least change of interest.
+    least: f64,
+    /// Logarithm of the trailing baseline.
+    level: f64,
+    /// Whether each of the k windows shows it, against both baselines.
+    lasts: bool,
+}
+
 impl Context<'_, '_> {
-    /// `t = (|mean of k residuals| - ln(1 + δ))/sd` against each baseline; the larger p counts, since both must agree
-    /// (an intersection-union test, Berger 1982). Both directions are looked at, so p is doubled.
-    fn test(&self, item: usize, scales: [Scale; 2]) -> Option<Candidate> {
-        let Self { operator, at, residuals, pace, options, .. } = *self;
+    /// How an item moved; `None` when it has too few samples or cannot be judged.
+    fn effect(&self, item: usize) -> Option<Effect> {
+        let Self { operator, at, oldest, residuals, pace, options, .. } = *self;
         let series = operator.series;
         let values = [0, 1].map(|side: usize| residuals.values[side][item]);
         let level = mean(residuals.trailing.iter().map(|at| series.logs[item][*at]));
@@ -223,11 +248,11 @@ impl Context<'_, '_> {
         };
         let now = count(&mut operator.tested(at));
         let before = count(&mut residuals.trailing.iter().copied());
-        if values.iter().any(|value| value.is_nan()) || now.max(before) < ITEM_SAMPLES_MIN {
-            return None;
-        }
         let sign = values[0].signum();
-        if sign < 0.0 && !series.is_known_since(item, self.oldest) {
+        if values.iter().any(|value| value.is_nan())
+            || now.max(before) < ITEM_SAMPLES_MIN
+            || (sign < 0.0 && !series.is_known_since(item, oldest))
+        {
             return None;
         }
         let (rel, abs) = match pace {
@@ -241,23 +266,32 @@ impl Context<'_, '_> {
         let lasts = operator
             .each(item, at, residuals)
             .all(|each| each.into_iter().zip(floors).all(|(value, floor)| value * sign > floor));
+        Some(Effect { item, values, sign, least, level, lasts })
+    }
+
+    /// `t = (|mean of k residuals| - ln(1 + δ))/sd` against each baseline; the larger p counts, since both must agree
+    /// (an intersection-union test, Berger 1982). Both directions are looked at, so p is doubled. What does not last
+    /// has no scale, and p = 1.
+    fn test(&self, effect: &Effect, scales: Option<(Scale, Scale)>) -> Candidate {
+        let &Effect { item, values, sign, least, level, lasts } = effect;
+        let none = Scale { standard_deviation: f64::INFINITY, degrees: 1.0 };
+        let scales = scales.map_or([none; 2], |(season, trail)| [season, trail]);
         let near = usize::from(values[1] * sign < values[0] * sign);
         let t = |side: usize| (values[side] * sign - least) / scales[side].standard_deviation;
         let tail = |side: usize| (2.0 * t_upper_tail(t(side), scales[side].degrees)).min(1.0);
-        let p = if lasts { tail(0).max(tail(1)) } else { 1.0 };
-        Some(Candidate {
+        Candidate {
             rung: self.rung,
-            pace,
+            pace: self.pace,
             item,
-            at,
-            k: operator.k,
+            at: self.at,
+            k: self.operator.k,
             change: values[near],
             before: level,
             scale: scales[near],
             t: t(0).min(t(1)),
-            p,
+            p: if lasts { tail(0).max(tail(1)) } else { 1.0 },
             q: 1.0,
-            trailing: residuals.trailing.clone(),
-        })
+            trailing: self.residuals.trailing.clone(),
+        }
     }
 }

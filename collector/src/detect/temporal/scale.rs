@@ -1,8 +1,10 @@
 //! How much a series moves by itself: what the very same comparison gave in the past.
 
+use std::collections::HashMap;
+
 use crate::detect::dispersion::{Prior, Scatter};
 
-use super::operator::{Against, Operator, Residuals};
+use super::operator::{Against, Operator, Residuals, mean};
 
 /// Fewest degrees of freedom that are claimed for a series of any length.
 const DEGREES_MIN: f64 = 8.0;
@@ -24,7 +26,10 @@ pub(super) struct Scale {
     pub(super) degrees: f64,
 }
 
-/// Scale of each item against one baseline: `max(1.4826 MAD, 0.7 sd)` around 0 of past residuals, its square moderated
+/// Most series from which the noise of all is learned, besides those that are asked for: enough for the trend.
+const PRIOR_ITEMS_MAX: usize = 160;
+
+/// Scale of the items asked for against one baseline: `max(1.4826 MAD, 0.7 sd)` around 0 of past residuals, its square moderated
 /// towards that of series of like counts (empirical Bayes, Smyth 2004) and never below the sampling variance.
 ///
 /// Degrees of freedom are `max(8, n/(3k))` of its own, n being the windows that the past residuals span, and those that
@@ -33,68 +38,62 @@ pub(super) fn scales(
     operator: &Operator<'_>,
     at: usize,
     against: Against,
-    past: &[&(usize, Residuals)],
-) -> Vec<Option<Scale>> {
+    (past, wanted): (&[&(usize, Residuals)], &[usize]),
+) -> HashMap<usize, Scale> {
     let side = against as usize;
     let width = operator.series.width;
     let stride = match past {
         [(left, _), (right, _), ..] => left.abs_diff(*right).max(1),
         _ => 1,
     };
+    let series = operator.series;
     let mut buffer = Vec::with_capacity(past.len());
-    let scatters: Vec<Option<Scatter>> = (0..operator.series.items.len())
-        .map(|item| {
-            let is_usable = |at: &usize| {
-                !operator.series.is_masked(item)
-                    || operator.tested(*at).all(|at| operator.series.is_clean(item, at))
-            };
-            buffer.clear();
-            buffer.extend(
-                past.iter()
-                    .filter(|(at, _)| is_usable(at))
-                    .map(|(_, residuals)| residuals.values[side][item])
-                    .filter(|value| !value.is_nan()),
-            );
-            if buffer.is_empty() {
-                return None;
-            }
-            let windows = (buffer.len() * stride) as f64 / width as f64;
-            let noise = operator.noise(item, at, against);
-            let count = 1.0
-                / super::operator::mean(
-                    operator.tested(at).map(|at| operator.series.noise[item][at]),
-                );
-            Some(Scatter {
-                dispersion: spread(&mut buffer).powi(2) / noise,
-                degrees: (windows / (CORRELATED * operator.k) as f64).max(DEGREES_MIN),
-                mean_count: count,
-                rate: 0.0,
-                parts: 1.0,
-            })
-        })
-        .collect();
-    let shares: Vec<Scatter> = operator
-        .series
-        .items
+    let mut scatter = |item: usize| {
+        let is_usable = |at: &usize| {
+            !series.is_masked(item) || operator.tested(*at).all(|at| series.is_clean(item, at))
+        };
+        buffer.clear();
+        buffer.extend(
+            past.iter()
+                .filter(|(at, _)| is_usable(at))
+                .map(|(_, residuals)| residuals.values[side][item])
+                .filter(|value| !value.is_nan()),
+        );
+        let windows = (buffer.len() * stride) as f64 / width as f64;
+        let noise = operator.noise(item, at, against);
+        let scatter = Scatter {
+            dispersion: spread(&mut buffer).powi(2) / noise,
+            degrees: (windows / (CORRELATED * operator.k) as f64).max(DEGREES_MIN),
+            mean_count: 1.0 / mean(operator.tested(at).map(|at| series.noise[item][at])),
+            rate: 0.0,
+        };
+        (scatter.dispersion.is_finite() && scatter.mean_count.is_finite())
+            .then_some((scatter, noise))
+    };
+    let every = (series.items.len() / PRIOR_ITEMS_MAX).max(1);
+    let mut items: Vec<usize> = (0..series.items.len()).step_by(every).collect();
+    items.extend(wanted);
+    items.sort_unstable();
+    items.dedup();
+    let scatters: HashMap<usize, (Scatter, f64)> =
+        items.iter().filter_map(|item| Some((*item, scatter(*item)?))).collect();
+    let shares: Vec<Scatter> = items
         .iter()
-        .zip(&scatters)
-        .filter(|(item, _)| item.is_share())
-        .filter_map(|(_, scatter)| *scatter)
-        .filter(|scatter| scatter.dispersion.is_finite())
+        .filter(|item| series.items[**item].is_share())
+        .filter_map(|item| Some(scatters.get(item)?.0))
         .collect();
     let prior = Prior::learn(&shares);
-    (0..scatters.len())
-        .map(|item| {
-            let scatter = scatters[item].as_ref()?;
-            let noise = operator.noise(item, at, against);
-            let (dispersion, degrees) = if operator.series.items[item].is_share() {
-                let noise = prior.noise(scatter, 0.0);
-                (noise.dispersion, noise.degrees)
+    wanted
+        .iter()
+        .filter_map(|item| {
+            let (scatter, noise) = scatters.get(item)?;
+            let (dispersion, degrees) = if series.items[*item].is_share() {
+                let moderated = prior.noise(scatter, 0.0);
+                (moderated.dispersion, moderated.degrees)
             } else {
                 (scatter.dispersion.max(1.0), scatter.degrees)
             };
-            let standard_deviation = (dispersion * noise).sqrt();
-            standard_deviation.is_finite().then_some(Scale { standard_deviation, degrees })
+            Some((*item, Scale { standard_deviation: (dispersion * noise).sqrt(), degrees }))
         })
         .collect()
 }

@@ -16,8 +16,9 @@ const WINDOW_SAMPLES_MIN: f64 = 200.0;
 /// the longer rungs see the function.
 pub(super) const ITEM_SAMPLES_MIN: f64 = 20.0;
 
-/// Share of the samples above which a function is no series: it is in nearly every sample.
-const SHARE_MAX: f64 = 0.9;
+/// Share of the samples above which a function is no series: its growth is that of the service, and makes all others
+/// look smaller.
+const SHARE_MAX: f64 = 0.5;
 
 /// What a series counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use crate::diff::{FunctionKey, ProfileDiff};
+use crate::diff::{FunctionKey, StackTable};
 
 use super::containment::Containment;
 
@@ -262,10 +262,10 @@ impl Timeline {
         Some(self.fine.start_unix_ns(last))
     }
 
-    /// Learns anew which functions lie under which, from the stacks of a window.
-    pub fn learn_structure(&mut self, diff: &ProfileDiff) {
-        self.containment =
-            Containment::of(diff, self.functions.iter().map(|followed| &followed.key));
+    /// Learns anew which functions lie under which, from the stacks of a window, whose indices name `functions`.
+    pub fn learn_structure(&mut self, functions: &[FunctionKey], stacks: &StackTable) {
+        let followed = self.functions.iter().map(|followed| &followed.key);
+        self.containment = Containment::of(functions, stacks, followed);
     }
 
     /// Start of the oldest short window that may still come.
