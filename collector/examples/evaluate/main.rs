@@ -15,6 +15,7 @@ mod looks;
 mod limits;
 mod parallel;
 mod competitors;
+mod temporal;
 mod sections;
 mod plot;
 mod report;

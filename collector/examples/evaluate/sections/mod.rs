@@ -29,6 +29,7 @@ pub(crate) const ALL: &[Part] = &[
     ("composition", composition::run),
     ("syscalls", syscalls::run),
     ("stream", stream::run),
+    ("temporal", crate::temporal::run),
 ];
 
 /// The names of all parts, for a message.

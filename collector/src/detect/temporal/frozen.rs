@@ -109,10 +109,19 @@ pub fn remeasure(
     baseline: &FrozenBaseline,
     utc_offset_hours: i8,
 ) -> Remeasured {
+    let end_unix_ns = timeline.newest_unix_ns().map_or(0, |start| start + FINE_NS);
+    remeasure_at(timeline, (watched, baseline), utc_offset_hours, end_unix_ns)
+}
+
+/// The same as if nothing after a time were known.
+pub(super) fn remeasure_at(
+    timeline: &Timeline,
+    (watched, baseline): (&Watched, &FrozenBaseline),
+    utc_offset_hours: i8,
+    end_unix_ns: u64,
+) -> Remeasured {
     let calendar = Calendar { utc_offset_hours };
-    let Some(end) = timeline.newest_unix_ns().map(|start| (start + FINE_NS) / HOUR_NS) else {
-        return Remeasured::NoData;
-    };
+    let end = end_unix_ns / HOUR_NS;
     let item = item_of(timeline, watched);
     let hours = (baseline.rung.hours() * baseline.tested as u64).max(1);
     let values: Vec<f64> = (end.saturating_sub(hours)..end)

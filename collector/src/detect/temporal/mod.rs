@@ -110,6 +110,18 @@ impl<'t> Judge<'t> {
         }
     }
 
+    /// Measures a change again, as [`remeasure`] would have at a time.
+    #[must_use]
+    pub fn remeasure(
+        &self,
+        watched: &Watched,
+        baseline: &FrozenBaseline,
+        end_unix_ns: u64,
+    ) -> Remeasured {
+        let offset = self.options.utc_offset_hours;
+        frozen::remeasure_at(self.timeline, (watched, baseline), offset, end_unix_ns)
+    }
+
     fn judge_step(
         &self,
         step: &Step,

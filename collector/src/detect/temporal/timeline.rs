@@ -249,6 +249,14 @@ impl Timeline {
         &self.functions
     }
 
+    /// Samples of a function in each hour from the oldest to the newest: on top, anywhere, and of the whole service.
+    pub fn hourly(&self, function: usize) -> impl Iterator<Item = [u64; 3]> + '_ {
+        let [own, anywhere] = &self.hours.counts[function];
+        let counts = own.iter().zip(anywhere).zip(&self.hours.totals);
+        counts
+            .map(|((own, anywhere), total)| [u64::from(*own), u64::from(*anywhere), total.samples])
+    }
+
     /// Hours from the oldest to the newest window.
     #[must_use]
     pub const fn hours_kept(&self) -> usize {
