@@ -286,3 +286,7 @@ fn read(
 
 // The short windows must reach back to where a restart begins to read.
 const _: () = assert!(FINE_SLOTS_MAX as u64 > WINDOWS_BETWEEN_WRITES);
+
+#[cfg(test)]
+#[path = "memory_tests.rs"]
+mod tests;

@@ -25,8 +25,8 @@ const DAYS_MIN: usize = 6;
 /// Largest probability of the trend by chance.
 const TREND_P_MAX: f64 = 0.01;
 
-/// Parameters of the line that is taken out before the scatter is measured.
-const LINE_PARAMETERS: usize = 2;
+/// Degrees of freedom of each step from one day to the next: two that share a day are correlated by a half.
+const STEP_DEGREES: f64 = 2.0 / 3.0;
 
 /// Spread that functions have anyway, so that huge ones do not decide the factor alone.
 const SPREAD: f64 = 0.05;
@@ -45,8 +45,8 @@ struct Daily {
 /// Tests all series of the step of a day for slow growth up to window `at`.
 ///
 /// `t = (|D| - ln(1 + δ))/sd` where D is the last day less the mean of days 8 to 14 before it of the same class, and sd
-/// the scatter around the line of Theil and Sen, times √(1 + 1/days). D and the slope must have the same sign and the
-/// trend of Mann and Kendall p < 0.01.
+/// the noise of a day by the steps from each to the next, times √(1 + 1/days). D and the slope must have the same sign
+/// and the trend of Mann and Kendall p < 0.01.
 pub(super) fn test(
     step: &Step,
     at: usize,
@@ -159,26 +159,18 @@ impl Daily {
         })
     }
 
-    /// Dispersion of one day around the line, over its sampling variance.
-    fn scatter(&self, at_noise: f64) -> Scatter {
-        let slope = theil_sen(&self.points);
-        let mut levels: Vec<f64> =
-            self.points.iter().map(|(time, log)| slope.mul_add(-time, *log)).collect();
-        let level = median(&mut levels);
-        for value in &mut levels {
-            *value -= level;
-        }
-        let count = levels.len() as f64;
-        let degrees = (levels.len() - LINE_PARAMETERS) as f64;
-        // Few values lie close to their own line by construction.
-        let variance = spread(&mut levels).powi(2) * count / degrees;
-        Scatter {
-            dispersion: variance / at_noise,
-            degrees,
-            mean_count: 1.0 / at_noise,
-            rate: 0.0,
-            parts: 1.0,
-        }
+    /// Dispersion of one day, over its sampling variance: half the mean square of the steps from each day to the next,
+    /// less their usual growth a day (von Neumann 1941). Growth of any form adds little to it.
+    fn scatter(&self, noise: f64) -> Scatter {
+        let pairs = || self.points.windows(2).map(|pair| [pair[1], pair[0]]);
+        let mut rates: Vec<f64> =
+            pairs().map(|[(t0, y0), (t1, y1)]| (y1 - y0) / (t1 - t0)).collect();
+        let usual = median(&mut rates);
+        let mut steps: Vec<f64> =
+            pairs().map(|[(t0, y0), (t1, y1)]| usual.mul_add(t0 - t1, y1 - y0)).collect();
+        let degrees = STEP_DEGREES * steps.len() as f64;
+        let variance = spread(&mut steps).powi(2) / 2.0;
+        Scatter { dispersion: variance / noise, degrees, mean_count: 1.0 / noise, rate: 0.0 }
     }
 
     fn test(

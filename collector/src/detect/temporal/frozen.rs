@@ -72,7 +72,7 @@ pub(super) fn freeze(
     let item = series.items[candidate.item];
     let calendar = Calendar { utc_offset_hours };
     let mut windows = step.spans(&candidate.trailing);
-    windows.extend(step.seasonal_spans(candidate.at));
+    windows.extend(step.seasonal_spans(candidate.item, candidate.at));
     windows.sort_unstable_by_key(|span| (span.start_unix_ns, span.end_unix_ns));
     windows.dedup();
     let last = change_unix_ns / HOUR_NS;

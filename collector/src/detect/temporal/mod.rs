@@ -156,3 +156,6 @@ impl<'t> Judge<'t> {
 fn position(step: &Step, end_unix_ns: u64) -> Option<usize> {
     step.series.last_ended_at(end_unix_ns)
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,8 +10,8 @@ const TRAILING: usize = 24;
 /// The same on the rung of a day: a week.
 const TRAILING_DAYS: usize = 7;
 
-/// How far back clean windows are looked for, in lengths of the trailing baseline.
-const TRAILING_REACH: usize = 3;
+/// How far back clean windows are looked for, in lengths of the trailing baseline: an alert may last for weeks.
+const TRAILING_REACH: usize = 28;
 
 /// Spread that functions have anyway, so that huge ones do not decide the factor alone.
 const SPREAD: f64 = 0.05;
@@ -35,6 +35,8 @@ pub(super) struct Operator<'s> {
     pub(super) k: usize,
     /// Clean windows of the trailing baseline.
     pub(super) trailing: usize,
+    /// Whether the season is taken out of the trailing baseline: four hours lie in another part of the day.
+    is_adjusted: bool,
 }
 
 /// What it gives at one time, by item; not a number where an item has no data.
@@ -52,7 +54,7 @@ impl<'s> Operator<'s> {
     pub(super) fn new(series: &'s Series, seasonal: &'s Seasonal, rung: Rung, k: usize) -> Self {
         let trailing =
             if matches!(rung, Rung::Day | Rung::Drift) { TRAILING_DAYS } else { TRAILING };
-        Self { series, seasonal, k, trailing }
+        Self { series, seasonal, k, trailing, is_adjusted: rung == Rung::TenMinutes }
     }
 
     /// Windows that are tested at `at`, newest first; fewer than k where time begins.
@@ -80,8 +82,8 @@ impl<'s> Operator<'s> {
                 None => &trailing,
             };
             values[0][item] = self.less(item, &tested, |at| self.seasonal.expected[item][at]);
-            let level = mean(trailing.iter().map(|at| self.series.logs[item][*at]));
-            values[1][item] = self.less(item, &tested, |_| level);
+            let level = self.level(item, trailing);
+            values[1][item] = self.less(item, &tested, |at| level + self.adjustment(item, at));
         }
         let mut factors = [0.0; 2];
         for (values, factor) in values.iter_mut().zip(&mut factors) {
@@ -103,10 +105,11 @@ impl<'s> Operator<'s> {
         residuals: &'r Residuals,
     ) -> impl Iterator<Item = [f64; 2]> + 'r {
         let factor = if self.series.items[item].is_share() { residuals.factors } else { [0.0; 2] };
-        let level = mean(residuals.trailing.iter().map(|at| self.series.logs[item][*at]));
+        let level = self.level(item, &self.trailing_of(item, at, residuals));
         self.tested(at).map(move |at| {
             let log = self.series.logs[item][at];
-            [log - self.seasonal.expected[item][at] - factor[0], log - level - factor[1]]
+            let trail = level + self.adjustment(item, at);
+            [log - self.seasonal.expected[item][at] - factor[0], log - trail - factor[1]]
         })
     }
 
@@ -138,6 +141,22 @@ impl<'s> Operator<'s> {
             });
         let found: Vec<usize> = reach.take(self.trailing).collect();
         (2 * found.len() >= self.trailing).then_some(found)
+    }
+
+    /// What the trailing baseline expects, apart from the season where that is taken out.
+    fn level(&self, item: usize, trailing: &[usize]) -> f64 {
+        mean(trailing.iter().map(|at| self.series.logs[item][*at] - self.adjustment(item, *at)))
+    }
+
+    /// What the season expects of a window, where it is taken out.
+    fn adjustment(&self, item: usize, at: usize) -> f64 {
+        if self.is_adjusted { self.seasonal.expected[item][at] } else { 0.0 }
+    }
+
+    /// Windows of the trailing baseline of an item.
+    pub(super) fn trailing_of(&self, item: usize, at: usize, residuals: &Residuals) -> Vec<usize> {
+        let own = self.series.is_masked(item).then(|| self.trail(at, Some(item))).flatten();
+        own.unwrap_or_else(|| residuals.trailing.clone())
     }
 
     fn less(&self, item: usize, tested: &[usize], baseline: impl Fn(usize) -> f64) -> f64 {

@@ -41,7 +41,7 @@ pub(super) struct Patience {
 
 impl Patience {
     /// Looks for disturbances in past comparisons of single hours, oldest first. One begins when a series leaves both
-    /// baselines by more than 15 % and five times its noise, and ends when it is back half way to the season.
+    /// baselines by more than 15 %, and the season by five times its noise, and ends when it is back half way.
     pub(super) fn of(
         series: &Series,
         past: &[&(usize, Residuals)],
@@ -71,22 +71,20 @@ fn longest(
     past: &[&(usize, Residuals)],
     options: &TemporalOptions,
 ) -> usize {
-    let thresholds = [0, 1].map(|side: usize| {
-        let mut values: Vec<f64> = past
-            .iter()
-            .map(|(_, residuals)| residuals.values[side][item])
-            .filter(|value| !value.is_nan())
-            .collect();
-        if values.is_empty() {
-            return f64::INFINITY;
-        }
-        (SIGMAS * MAD_TO_SD * median_size(&mut values)).max(SIZE_MIN)
-    });
+    let mut values: Vec<f64> = past
+        .iter()
+        .map(|(_, residuals)| residuals.values[0][item])
+        .filter(|value| !value.is_nan())
+        .collect();
+    if values.is_empty() {
+        return 0;
+    }
+    let threshold = (SIGMAS * MAD_TO_SD * median_size(&mut values)).max(SIZE_MIN);
     let (mut longest, mut begun): (usize, Option<(usize, f64)>) = (0, None);
     for (at, residuals) in past {
         let [season, trail] = [0, 1].map(|side: usize| residuals.values[side][item]);
         match begun {
-            Some((start, sign)) if season * sign < thresholds[0] / 2.0 => {
+            Some((start, sign)) if season * sign < threshold / 2.0 => {
                 let length = at - start;
                 if length <= DISTURBANCE_HOURS_MAX {
                     longest = longest.max(length);
@@ -99,7 +97,7 @@ fn longest(
                 let is_large = (share - (series.logs[item][*at] - season).exp()).abs()
                     >= options.abs_min
                     && 1.0 / series.noise[item][*at] >= ITEM_SAMPLES_MIN / 2.0;
-                if season * sign > thresholds[0] && trail * sign > thresholds[1] && is_large {
+                if season * sign > threshold && trail * sign > SIZE_MIN && is_large {
                     begun = Some((*at, sign));
                 }
             }

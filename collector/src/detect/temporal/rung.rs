@@ -19,7 +19,10 @@ use super::timeline::{FINE_SLOTS_MAX, HOUR_NS, HOUR_SLOTS_MAX, Timeline};
 const FACTOR_LOG_MAX: f64 = 0.2;
 
 /// Independent values of the past that it takes to know the noise.
-const INDEPENDENT_MIN: usize = 4;
+const INDEPENDENT_MIN: usize = 3;
+
+/// Windows of the past that it takes on the rungs below that of a day, whatever k is.
+const WINDOWS_MIN: usize = 24;
 
 /// Hours of past comparisons from which the noise is taken.
 const PAST_HOURS: usize = 14 * 24;
@@ -127,8 +130,12 @@ impl Step {
         let (all, range) = self.past(k, at);
         let past: Vec<&(usize, Residuals)> = all[range].iter().collect();
         let spanned = past.len() * self.series.width.div_ceil(6) / self.series.width;
-        if spanned < INDEPENDENT_MIN * k {
-            return Err(RungState::NotYet { have: spanned, need: INDEPENDENT_MIN * k });
+        let need = match self.rung {
+            Rung::Day | Rung::Drift => INDEPENDENT_MIN * k,
+            Rung::TenMinutes | Rung::Hour | Rung::SixHours => WINDOWS_MIN.max(INDEPENDENT_MIN * k),
+        };
+        if spanned < need {
+            return Err(RungState::NotYet { have: spanned, need });
         }
         let largest = residuals.factors.into_iter().max_by(|a, b| a.abs().total_cmp(&b.abs()));
         let factor = largest.unwrap_or(0.0);
@@ -171,18 +178,14 @@ impl Step {
     }
 
     /// Spans of the seasonal baseline of a window; those of ten minutes are compared with whole hours.
-    pub(super) fn seasonal_spans(&self, at: usize) -> Vec<Span> {
-        let references = &self.seasonal.references[at];
-        match self.seasonal.hours_from {
-            Some(first) => references
-                .iter()
-                .map(|hour| {
-                    let start_unix_ns = (first + *hour as u64) * HOUR_NS;
-                    Span { start_unix_ns, end_unix_ns: start_unix_ns + HOUR_NS }
-                })
-                .collect(),
-            None => self.spans(references),
-        }
+    pub(super) fn seasonal_spans(&self, item: usize, at: usize) -> Vec<Span> {
+        let references = self.seasonal.references_of(&self.series, item, at);
+        let Some(first) = self.seasonal.hours_from else { return self.spans(&references) };
+        let span = |hour: &usize| {
+            let start_unix_ns = (first + *hour as u64) * HOUR_NS;
+            Span { start_unix_ns, end_unix_ns: start_unix_ns + HOUR_NS }
+        };
+        references.iter().map(span).collect()
     }
 
     /// Spans of windows given by their position.
@@ -242,12 +245,13 @@ impl Context<'_, '_> {
         let Self { operator, at, oldest, residuals, pace, options, .. } = *self;
         let series = operator.series;
         let values = [0, 1].map(|side: usize| residuals.values[side][item]);
-        let level = mean(residuals.trailing.iter().map(|at| series.logs[item][*at]));
+        let trailing = operator.trailing_of(item, at, residuals);
+        let level = mean(trailing.iter().map(|at| series.logs[item][*at]));
         let count = |windows: &mut dyn Iterator<Item = usize>| {
             mean(windows.map(|at| 1.0 / series.noise[item][at]))
         };
         let now = count(&mut operator.tested(at));
-        let before = count(&mut residuals.trailing.iter().copied());
+        let before = count(&mut trailing.iter().copied());
         let sign = values[0].signum();
         if values.iter().any(|value| value.is_nan())
             || now.max(before) < ITEM_SAMPLES_MIN
@@ -291,7 +295,7 @@ impl Context<'_, '_> {
             t: t(0).min(t(1)),
             p: if lasts { tail(0).max(tail(1)) } else { 1.0 },
             q: 1.0,
-            trailing: self.residuals.trailing.clone(),
+            trailing: self.operator.trailing_of(item, self.at, self.residuals),
         }
     }
 }

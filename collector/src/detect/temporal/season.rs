@@ -18,6 +18,8 @@ pub(super) struct Seasonal {
     pub(super) expected: Vec<Vec<f64>>,
     /// Windows of which each mean was taken.
     pub(super) references: Vec<Vec<usize>>,
+    /// Fewest days between a window and what it is compared with.
+    lag_days: usize,
     /// Number of the first hour, where references are positions of hours and not of windows.
     pub(super) hours_from: Option<u64>,
 }
@@ -47,7 +49,16 @@ impl Seasonal {
                     .collect()
             })
             .collect();
-        Self { expected, references, hours_from: None }
+        Self { expected, references, lag_days, hours_from: None }
+    }
+
+    /// Windows that an item's seasonal baseline at a window is the mean of, with regard to its own mask.
+    pub(super) fn references_of(&self, series: &Series, item: usize, at: usize) -> Vec<usize> {
+        if series.is_masked(item) && self.hours_from.is_none() {
+            references(series, at, self.lag_days, Some(item))
+        } else {
+            self.references[at].clone()
+        }
     }
 
     /// The seasonal baseline of windows of ten minutes: that of the hours, on the line between their middles.
@@ -82,7 +93,7 @@ impl Seasonal {
                 (0..fine.len()).map(|at| value(at).unwrap_or(f64::NAN)).collect()
             })
             .collect();
-        Self { expected, references, hours_from: Some(first_hour) }
+        Self { expected, references, lag_days: hourly.lag_days, hours_from: Some(first_hour) }
     }
 }
 
