@@ -17,5 +17,5 @@ mod pack;
 mod memory;
 
 pub use count::counts_of;
-pub use memory::{Memory, Observed};
+pub use memory::{Memory, Observed, SETTLED_NS};
 pub use pack::{UnpackError, pack, unpack};

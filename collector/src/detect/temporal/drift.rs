@@ -170,7 +170,13 @@ impl Daily {
             pairs().map(|[(t0, y0), (t1, y1)]| usual.mul_add(t0 - t1, y1 - y0)).collect();
         let degrees = STEP_DEGREES * steps.len() as f64;
         let variance = spread(&mut steps).powi(2) / 2.0;
-        Scatter { dispersion: variance / noise, degrees, mean_count: 1.0 / noise, rate: 0.0 }
+        Scatter {
+            dispersion: variance / noise,
+            degrees,
+            mean_count: 1.0 / noise,
+            rate: 0.0,
+            parts: 1.0,
+        }
     }
 
     fn test(

@@ -66,6 +66,7 @@ pub(super) fn scales(
             degrees: (windows / (CORRELATED * operator.k) as f64).max(DEGREES_MIN),
             mean_count: 1.0 / mean(operator.tested(at).map(|at| series.noise[item][at])),
             rate: 0.0,
+            parts: 1.0,
         };
         (scatter.dispersion.is_finite() && scatter.mean_count.is_finite())
             .then_some((scatter, noise))

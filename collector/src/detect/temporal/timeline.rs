@@ -25,10 +25,10 @@ pub const HOUR_SLOTS_MAX: usize = 672;
 pub const HISTORY_FUNCTIONS_MAX: usize = 512;
 
 /// Share of a window's samples from which on a function is followed.
-pub const FOLLOWED_SHARE_MIN: f64 = 0.001;
+pub(super) const FOLLOWED_SHARE_MIN: f64 = 0.001;
 
 /// Samples in a window from which on a function is followed.
-pub const FOLLOWED_SAMPLES_MIN: u64 = 20;
+pub(super) const FOLLOWED_SAMPLES_MIN: u64 = 20;
 
 /// What one window says of a service.
 #[derive(Debug, Clone, Default, PartialEq)]
