@@ -47,10 +47,8 @@ async fn metrics(State(admin): State<Admin>) -> Response {
     for alert in admin.alerts.snapshot() {
         *alerts.entry(alert.state.as_str().to_owned()).or_default() += 1;
     }
-    match {
-        let known = Known { alerts, self_tests: admin.alerts.self_tests() };
-        admin.metrics.encode(&stats, &known, &admin.evaluator)
-    } {
+    let known = Known { alerts, self_tests: admin.alerts.self_tests() };
+    match admin.metrics.encode(&stats, &known, &admin.evaluator) {
         Ok(text) => ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

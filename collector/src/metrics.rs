@@ -77,6 +77,12 @@ impl Metrics {
     }
 
     fn registered(mut self) -> Self {
+        self.register_store();
+        self.register_alerts();
+        self
+    }
+
+    fn register_store(&mut self) {
         let Self {
             registry,
             samples_stored,
@@ -88,14 +94,8 @@ impl Metrics {
             batches_rejected,
             push_seconds,
             store_bytes,
-            alerts,
-            evaluations,
-            notifications,
-            went_away,
-            self_tests,
-            self_test_alarms,
-            tightness,
-        } = &mut self;
+            ..
+        } = self;
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Version of this collector", build);
         registry.register(
@@ -140,6 +140,20 @@ impl Metrics {
             push_seconds.clone(),
         );
         registry.register("store_bytes", "Size of the store's files", store_bytes.clone());
+    }
+
+    fn register_alerts(&mut self) {
+        let Self {
+            registry,
+            alerts,
+            evaluations,
+            notifications,
+            went_away,
+            self_tests,
+            self_test_alarms,
+            tightness,
+            ..
+        } = self;
         registry.register("alerts", "Alerts by state", alerts.clone());
         let of_all = "Comparisons of all services, by result";
         registry.register("evaluations", of_all, evaluations.clone());
@@ -168,7 +182,6 @@ impl Metrics {
             "Steps, each a factor of 1.5, by which the least effects were raised because of self-test alarms",
             tightness.clone(),
         );
-        self
     }
 
     /// Counts a refused batch.

@@ -12,6 +12,7 @@ use super::evidence::evidence;
 use super::lifecycle::{Patience, Sight, Track};
 use super::matching::{assign, is_related, strongest};
 use super::plan::{Arm, Plan};
+use super::support::Support;
 use super::transition::{Look, advance, is_gone};
 use super::{
     Alert, AlertName, AlertOptions, AlertState, Evidence, Mode, Severity, Topic, Whole, cost,
@@ -210,7 +211,7 @@ impl Turn<'_> {
         else {
             return;
         };
-        let is_supported = comparison.support.iter().all(|side| side.is_enough_for_service());
+        let is_supported = comparison.support.iter().all(Support::is_enough_for_service);
         let known = alerts.iter().position(|alert| alert.topic == topic);
         if !is_supported || known.is_some_and(|at| alerts[at].state != AlertState::Resolved) {
             return;
