@@ -32,9 +32,11 @@ fn markdown(run: &Run, sections: &[Section]) -> String {
          section alone: `--only NAME`.\n\n\
          Everything is measured on services drawn from stacks of real programs ({}), recorded with our own agent, on hosts \
          that differ as fleets do, with known changes. Parameters were chosen on other programs. What is missed is said in \
-         the last column; the known methods saw the same windows.\n\n",
+         the last column; the known methods saw the same windows, and what each follows and where it had to be adapted \
+         stands at the top of its file in `collector/examples/evaluate/competitors`.{}\n\n",
         run.seed,
         programs.join(", "),
+        if run.full { "" } else { " This is the short form: few rounds, wide intervals." },
     );
     out += "## All goals\n\n";
     for section in sections {
@@ -47,5 +49,7 @@ fn markdown(run: &Run, sections: &[Section]) -> String {
     for section in sections {
         out += &section.markdown();
     }
+    out.truncate(out.trim_end().len());
+    out.push('\n');
     out
 }
