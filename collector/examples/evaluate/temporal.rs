@@ -150,9 +150,9 @@ fn quiet(run: &Run, section: &mut Section) {
 
 fn one_quiet(base: &Base, (cell, weather): (usize, &Weather), seed: &[u64]) -> Quiet {
     let mut random = Random::of(seed);
-    let stream = stream::draw(base, weather, DAYS, &[], &mut random);
+    let timeline = stream::draw(base, weather, DAYS, &[], &mut random);
     let options = TemporalOptions::default();
-    let judge = Judge::new(&stream.timeline, &Mask::default(), &options);
+    let judge = Judge::new(&timeline, &Mask::default(), &options);
     let mut last: HashMap<Watched, usize> = HashMap::new();
     let mut quiet = Quiet { cell, windows: 0, alarms: 0, groups: 0, worse: 0, rules: [0; 4] };
     for window in (JUDGED_FROM * DAY + HOUR..=DAYS * DAY).step_by(HOUR) {
@@ -167,7 +167,7 @@ fn one_quiet(base: &Base, (cell, weather): (usize, &Weather), seed: &[u64]) -> Q
             }
         }
     }
-    let alarms = rules::alarms(&stream.timeline, JUDGED_FROM * 24);
+    let alarms = rules::alarms(&timeline, JUDGED_FROM * 24);
     quiet.rules = alarms.map(|hours| hours.iter().filter(|alarm| **alarm).count() as u64);
     quiet
 }
@@ -268,9 +268,9 @@ fn one_changed(base: &Base, (cell, kind): (usize, &Kind), seed: &[u64]) -> Chang
         ramp: kind.ramp_days * DAY,
     };
     let weather = weather(0.7, kind.disturbances, 400_000.0);
-    let stream = stream::draw(base, &weather, CHANGED_DAYS, &[injection], &mut random);
+    let timeline = stream::draw(base, &weather, CHANGED_DAYS, &[injection], &mut random);
     let options = TemporalOptions::default();
-    let judge = Judge::new(&stream.timeline, &Mask::default(), &options);
+    let judge = Judge::new(&timeline, &Mask::default(), &options);
     let name = &base.functions[function as usize].function;
     let is_it = |watched: &Watched| matches!(watched, Watched::Of(Subject::Function { function, .. }) if function == name);
     let mut changed = Changed { cell, found: None, is_root: false, watched_hours: 0, resolved: 0 };

@@ -46,7 +46,7 @@ mod tests {
     use super::*;
     use crate::diff::{FunctionKey, Grouping};
     use crate::store::UnitWindow;
-    use profiler_common::profile::{Frame, FrameKind, Profile, Quality};
+    use profiler_common::profile::{Frame, FrameKind, Profile};
 
     #[test]
     fn a_recursive_function_counts_once_and_the_top_is_its_own() {
@@ -58,13 +58,10 @@ mod tests {
         let window = UnitWindow {
             host: "host".to_owned(),
             unit: "unit".to_owned(),
-            version: String::new(),
             start_unix_ns: FINE_NS,
             cpu_ns: 90,
-            profile,
-            quality: Quality::default(),
-            syscalls: Vec::new(),
-            facts: Default::default(),
+            profile: profile.into(),
+            ..UnitWindow::default()
         };
         let grouping = Grouping { window_ns: FINE_NS, ..Grouping::default() };
         let counts = counts_of(FINE_NS + 5, &ProfileDiff::new(&[], &[window], &grouping));

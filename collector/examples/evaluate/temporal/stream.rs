@@ -57,13 +57,6 @@ pub(super) struct Injection {
     pub(super) ramp: usize,
 }
 
-/// A stream of windows, and where its disturbances lie.
-pub(super) struct Stream {
-    pub(super) timeline: Timeline,
-    /// (first window, one after the last).
-    pub(super) disturbances: Vec<(usize, usize)>,
-}
-
 /// What moves a stack: its workload, its function on top, and all on its path.
 struct Plan<'b> {
     base: &'b Base,
@@ -94,7 +87,7 @@ pub(super) fn draw(
     days: usize,
     injections: &[Injection],
     random: &mut Random,
-) -> Stream {
+) -> Timeline {
     let plan = Plan::draw(base, weather, days, random);
     let mut timeline = Timeline::with_room(days * DAY, days * 24);
     let mut wander = vec![0.0f64; WORKLOADS];
@@ -117,8 +110,7 @@ pub(super) fn draw(
         timeline.record(&counts);
     }
     timeline.learn_structure(&base.functions, &structure(base));
-    let disturbances = plan.disturbances.iter().map(|one| (one.begin, one.end)).collect();
-    Stream { timeline, disturbances }
+    timeline
 }
 
 impl<'b> Plan<'b> {
