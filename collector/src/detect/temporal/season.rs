@@ -99,6 +99,9 @@ impl Seasonal {
 
 /// Windows at the same hour of earlier days of the same class, newest first.
 fn references(series: &Series, at: usize, lag_days: usize, item: Option<usize>) -> Vec<usize> {
+    if series.len() == 0 {
+        return Vec::new();
+    }
     let hour = if at < series.len() { series.hour(at) } else { series.hour(at - 1) + 1 };
     let calendar = series.calendar;
     let class = calendar.class_hour(hour);
