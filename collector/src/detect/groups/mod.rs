@@ -85,6 +85,11 @@ pub(super) fn reduce(tested: &Tested<'_>, q: &[f64], verdicts: &mut [Verdict]) -
             groups.push(group);
         }
     }
+    for group in &groups {
+        if let Some(root) = calls.iter_mut().find(|call| call.subject == group.root.subject) {
+            root.also_visible_in.clone_from(&group.also_visible_in);
+        }
+    }
     sorted(groups)
 }
 
