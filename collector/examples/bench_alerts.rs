@@ -4,6 +4,8 @@
 //! A real store holds 20 minutes of three units of each service, in batches of 10 s as agents send them. The hardest case
 //! is that all services were released within the last minutes, so that both sides of each are read and compared.
 
+#![expect(clippy::print_stdout, reason = "what it prints is what it is for")]
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! Measures what one comparison of 10,000 functions on 60 replicates costs; `cargo xtask bench detect` runs it.
 
+#![expect(clippy::print_stdout, reason = "what it prints is what it is for")]
+
 use std::collections::HashMap;
 use std::fs;
 use std::hint::black_box;

@@ -42,11 +42,6 @@ impl Exposures {
     pub(super) const fn pooled(&self) -> [f64; 2] {
         self.pooled
     }
-
-    /// Residual degrees of freedom of any item.
-    pub(super) const fn degrees(&self) -> f64 {
-        self.degrees
-    }
 }
 
 /// The counts of one item over the exposures of its comparison.

@@ -124,7 +124,7 @@ mod tests {
     }
 
     /// Reference: scipy 1.10 `stats.t.sf`, `stats.t.isf`, `stats.betabinom`, `special.polygamma(1, …)`, by
-    /// tests/reference/count_test.py.
+    /// `tests/reference/count_test.py`.
     #[test]
     fn the_functions_agree_with_scipy() {
         close(t_upper_tail(2.0, 5.0), 0.050_969_739_414_929_18);

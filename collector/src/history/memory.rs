@@ -70,6 +70,10 @@ impl Memory {
     /// # Errors
     ///
     /// When the store cannot be read or written.
+    #[expect(
+        clippy::significant_drop_tightening,
+        reason = "what was read and what is written belong together: one lock for all of it"
+    )]
     pub fn observe(
         &self,
         store: &Store,

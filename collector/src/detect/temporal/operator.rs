@@ -73,18 +73,19 @@ impl<'s> Operator<'s> {
             return None;
         }
         let items = self.series.items.len();
-        let mut values = [vec![f64::NAN; items], vec![f64::NAN; items]];
-        for item in 0..items {
+        let [mut seasonal, mut trailed] = [vec![f64::NAN; items], vec![f64::NAN; items]];
+        for (item, (of_season, of_trail)) in seasonal.iter_mut().zip(&mut trailed).enumerate() {
             let own = self.series.is_masked(item).then(|| self.trail(at, Some(item)));
             let trailing = match &own {
                 Some(Some(own)) => own,
                 Some(None) => continue,
                 None => &trailing,
             };
-            values[0][item] = self.less(item, &tested, |at| self.seasonal.expected[item][at]);
+            *of_season = self.less(item, &tested, |at| self.seasonal.expected[item][at]);
             let level = self.level(item, trailing);
-            values[1][item] = self.less(item, &tested, |at| level + self.adjustment(item, at));
+            *of_trail = self.less(item, &tested, |at| level + self.adjustment(item, at));
         }
+        let mut values = [seasonal, trailed];
         let mut factors = [0.0; 2];
         for (values, factor) in values.iter_mut().zip(&mut factors) {
             *factor = self.factor(values, at);

@@ -194,6 +194,31 @@ fn changed(run: &Run, section: &mut Section) {
         let base = &run.programs[at % run.programs.len()];
         one_changed(base, (cell, &kinds[cell]), &[run.seed, 72, round as u64])
     });
+    section.tables.push(table_of(&kinds, &results));
+    let found = |is_slow: bool| {
+        let of: Vec<&Changed> = results
+            .iter()
+            .filter(|changed| (kinds[changed.cell].ramp_days > 0) == is_slow)
+            .filter(|changed| kinds[changed.cell].size >= 0.5 && kinds[changed.cell].share >= 0.01)
+            .collect();
+        of.iter().filter(|changed| changed.found.is_some()).count() as f64 / of.len().max(1) as f64
+    };
+    let limits = [Limit::AtLeast(0.9), Limit::AtLeast(0.6)];
+    section.figure(
+        "steps of +50 % in a function of 1 % or more that are found",
+        found(false),
+        limits,
+    );
+    section.figure("slow growth to +50 % that is found", found(true), limits);
+    let resolved: usize = results.iter().map(|changed| changed.resolved).sum();
+    let hours: usize = results.iter().map(|changed| changed.watched_hours).sum();
+    let none = [Limit::AtMost(0.0), Limit::AtMost(0.0)];
+    section.figure("lasting changes that resolve by themselves", resolved as f64, none);
+    section.figure("hours over which that was watched", hours as f64, [Limit::Free, Limit::Free]);
+}
+
+/// What was found of each kind of change, and when.
+fn table_of(kinds: &[Kind], results: &[Changed]) -> Table {
     let mut table = Table::new(
         "Changes that stay: how many were found within 11 days, and after how many hours (median).",
         &[
@@ -234,27 +259,7 @@ fn changed(run: &Run, section: &mut Section) {
             fast.count().to_string(),
         ]);
     }
-    section.tables.push(table);
-    let found = |is_slow: bool| {
-        let of: Vec<&Changed> = results
-            .iter()
-            .filter(|changed| (kinds[changed.cell].ramp_days > 0) == is_slow)
-            .filter(|changed| kinds[changed.cell].size >= 0.5 && kinds[changed.cell].share >= 0.01)
-            .collect();
-        of.iter().filter(|changed| changed.found.is_some()).count() as f64 / of.len().max(1) as f64
-    };
-    let limits = [Limit::AtLeast(0.9), Limit::AtLeast(0.6)];
-    section.figure(
-        "steps of +50 % in a function of 1 % or more that are found",
-        found(false),
-        limits,
-    );
-    section.figure("slow growth to +50 % that is found", found(true), limits);
-    let resolved: usize = results.iter().map(|changed| changed.resolved).sum();
-    let hours: usize = results.iter().map(|changed| changed.watched_hours).sum();
-    let none = [Limit::AtMost(0.0), Limit::AtMost(0.0)];
-    section.figure("lasting changes that resolve by themselves", resolved as f64, none);
-    section.figure("hours over which that was watched", hours as f64, [Limit::Free, Limit::Free]);
+    table
 }
 
 fn one_changed(base: &Base, (cell, kind): (usize, &Kind), seed: &[u64]) -> Changed {
