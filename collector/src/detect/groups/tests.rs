@@ -1,3 +1,5 @@
+//! Causes are found where they were put.
+
 use super::super::{Judgement, Policy, judge};
 use super::*;
 use crate::diff::{FunctionKey, ProfileDiff, Replicate, Replication, StackCount, StackTable};

@@ -1,3 +1,5 @@
+//! Work that moved is told from work that grew.
+
 use super::super::groups::tests::{judged, service};
 use super::super::{Cause, Direction, Group, Judgement, ShiftKind};
 

@@ -1,3 +1,5 @@
+//! Names of many compilers and runtimes, and what stays of them from build to build.
+
 use super::*;
 use proptest::prelude::*;
 
