@@ -40,6 +40,24 @@ pub fn get_text(url: &str) -> Result<String> {
     Ok(text)
 }
 
+/// Sends JSON and reads the JSON that answers it.
+///
+/// # Errors
+///
+/// When there is no answer, or it is no success, or no JSON.
+pub fn post_json(url: &str, body: &Value) -> Result<Value> {
+    let request = client().post(url).header("content-type", "application/json");
+    let answer =
+        request.body(body.to_string()).send().with_context(|| format!("failed to ask `{url}`"))?;
+    let status = answer.status();
+    let text = answer.text().with_context(|| format!("failed to read the answer of `{url}`"))?;
+    if !status.is_success() {
+        let shown: String = text.chars().take(ERROR_CHARS_MAX).collect();
+        bail!("`{url}` answered {status}: {shown}");
+    }
+    serde_json::from_str(&text).with_context(|| format!("`{url}` answered no JSON: {text:.200}"))
+}
+
 /// Reads bytes and the status code, whatever it is.
 ///
 /// # Errors

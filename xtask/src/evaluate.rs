@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::workspace;
+use crate::{live, workspace};
 
 /// Where the report lies.
 const REPORT: &str = "docs/detection";
@@ -28,10 +28,16 @@ pub(crate) struct Args {
     /// Writes the report and its plots to `docs/detection`
     #[arg(long, conflicts_with_all = ["only", "tuning"])]
     write: bool,
+    /// Asks the gate about processes that are really sampled, and writes `docs/detection/live.md`; takes ten minutes
+    #[arg(long, conflicts_with_all = ["full", "seed", "only", "tuning", "write"])]
+    live: bool,
 }
 
 /// Builds the measurement for release and runs it; fails when false alarms or power are out of bounds.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.live {
+        return live::run();
+    }
     let build = ["build", "--release", "-p", "collector", "--example", "evaluate"];
     workspace::run(&mut workspace::cargo(&build))?;
     let mut evaluate = Command::new(workspace::target().join("release/examples/evaluate"));

@@ -9,6 +9,7 @@ mod ebpf;
 mod vm;
 mod bench;
 mod evaluate;
+mod live;
 mod docs;
 mod tidy;
 
