@@ -112,12 +112,13 @@ impl Report {
              ## Functions\n\n\
              The halves of each run, {half} s each; candidates that differ are compared with v1 and with v1 again. A \
              comparison is right when a group begins with `{FUNCTION}` and says that it got worse; where nothing changed, when \
-             none does. Every other group is false: another function or a syscall, for better or worse. Level: q of 0.01 over all that is tested. \
-             Comparisons of one run share processes, so they are not independent. A service of a dozen functions, one with \
+             none does. Every other group is false: another function or a syscall, for better or worse. Level: q of 0.01 over \
+             all that is tested. Comparisons of one run share processes, so they are not independent. A service of a dozen functions, one with \
              {share} of the CPU, is a hard case: the growth of that one makes all others look smaller, and by how much must be \
              told from the few others.\n\n\
              {}",
-            kernel.trim(),
+            // What follows the dash names a build.
+            kernel.trim().split('-').next().unwrap_or_default(),
             self.verdict_table(),
             self.group_table()
         )
