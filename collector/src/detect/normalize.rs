@@ -80,25 +80,26 @@ fn median_log_variance(ratios: &[(f64, f64)], median: f64) -> f64 {
     let (weight, squares) = (sum(|weight| weight), sum(|weight| weight * weight));
     let count = weight * weight / squares;
     let deviation = |(ratio, weight): &(f64, f64)| ((ratio / median).ln().abs(), *weight);
-    let scatter = 1.4826 * middle(ratios.iter().map(deviation).collect(), weight) * count
-        / (count - 1.0).max(1.0);
+    let scatter =
+        1.4826 * middle(ratios.iter().map(deviation).collect()) * count / (count - 1.0).max(1.0);
     let sampling = |weight: f64| (1.0 / weight - SPREAD * SPREAD).max(0.0);
     let chance = |(_, weight): &(f64, f64)| (sampling(*weight), *weight);
     // What chance alone scatters is counted with each ratio; only the rest is common to all.
-    let chance = middle(ratios.iter().map(chance).collect(), weight);
+    let chance = middle(ratios.iter().map(chance).collect());
     let excess = scatter.mul_add(scatter, -chance).max(0.0);
     let information: f64 =
         ratios.iter().map(|(_, weight)| 1.0 / (excess + sampling(*weight)).max(f64::EPSILON)).sum();
     std::f64::consts::FRAC_PI_2 / information
 }
 
-/// Weighted median of (value, weight) pairs whose weights sum to `weight`.
-fn middle(mut pairs: Vec<(f64, f64)>, weight: f64) -> f64 {
-    pairs.sort_by(|left, right| left.0.total_cmp(&right.0));
+/// Weighted median of (value, weight) pairs: the least value with half of the weight at or below it; 0 of none.
+pub(super) fn middle(mut pairs: Vec<(f64, f64)>) -> f64 {
+    pairs.sort_unstable_by(|left, right| left.0.total_cmp(&right.0));
+    let half = pairs.iter().map(|(_, weight)| weight).sum::<f64>() / 2.0;
     let mut below = 0.0;
     let reaches_half = |(_, own): &&(f64, f64)| {
         below += own;
-        below >= weight / 2.0
+        below >= half
     };
     pairs.iter().find(reaches_half).map_or(0.0, |(value, _)| *value)
 }

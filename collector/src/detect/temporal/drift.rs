@@ -2,6 +2,7 @@
 
 use crate::detect::discovery;
 use crate::detect::dispersion::{Prior, Scatter};
+use crate::detect::normalize::middle;
 use crate::detect::special::t_upper_tail;
 
 use super::calendar::DAY_HOURS;
@@ -98,7 +99,7 @@ fn is_baseline(at: usize, day: usize) -> bool {
 
 /// Logarithm of the factor by which unchanged shares of a day differ from those of the last one: the weighted median.
 fn factor(series: &Series, day: usize, at: usize) -> f64 {
-    let mut pairs: Vec<(f64, f64)> = (0..series.items.len())
+    let pairs = (0..series.items.len())
         .filter(|item| matches!(series.items[*item], Item::Own(_)))
         .map(|item| {
             let noise = series.noise[item][day] + series.noise[item][at];
@@ -107,16 +108,7 @@ fn factor(series: &Series, day: usize, at: usize) -> f64 {
         })
         .filter(|(change, _)| change.is_finite())
         .collect();
-    pairs.sort_unstable_by(|left, right| left.0.total_cmp(&right.0));
-    let half = pairs.iter().map(|(_, weight)| weight).sum::<f64>() / 2.0;
-    let mut below = 0.0;
-    let mut rising = pairs.iter();
-    rising
-        .find(|(_, weight)| {
-            below += weight;
-            below >= half
-        })
-        .map_or(0.0, |(change, _)| *change)
+    middle(pairs)
 }
 
 impl Daily {

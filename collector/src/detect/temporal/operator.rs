@@ -1,5 +1,7 @@
 //! The comparison that is made of every window, now and in the past: the mean of the last k windows less a baseline.
 
+use crate::detect::normalize::middle;
+
 use super::finding::Rung;
 use super::season::Seasonal;
 use super::series::Series;
@@ -167,7 +169,7 @@ impl<'s> Operator<'s> {
     /// Weighted median of the residuals of the functions' own shares: the growth of one makes all others look smaller
     /// (median of ratios, Anders and Huber 2010). Weights are `1/(1/x + SPREAD²)`.
     fn factor(&self, values: &[f64], at: usize) -> f64 {
-        let mut pairs: Vec<(f64, f64)> = self
+        let pairs: Vec<(f64, f64)> = self
             .series
             .items
             .iter()
@@ -182,16 +184,7 @@ impl<'s> Operator<'s> {
         if pairs.len() < FACTOR_ITEMS_MIN {
             return 0.0;
         }
-        pairs.sort_unstable_by(|left, right| left.0.total_cmp(&right.0));
-        let half = pairs.iter().map(|(_, weight)| weight).sum::<f64>() / 2.0;
-        let mut below = 0.0;
-        let mut rising = pairs.iter();
-        rising
-            .find(|(_, weight)| {
-                below += weight;
-                below >= half
-            })
-            .map_or(0.0, |(value, _)| *value)
+        middle(pairs)
     }
 }
 
