@@ -23,14 +23,22 @@ pub(super) struct Exposures {
     /// Number of replicates that are used, both sides together.
     replicates: f64,
     degrees: f64,
+    /// Variance of the logarithm of a row, where it is an estimate.
+    log_variance: f64,
 }
 
 impl Exposures {
+    /// Exposures that are known.
     pub(super) fn new(design: Design, rows: Vec<f64>) -> Self {
+        Self::uncertain(design, rows, 0.0)
+    }
+
+    /// Exposures that are estimates, with the variance of the logarithm of each.
+    pub(super) fn uncertain(design: Design, rows: Vec<f64>, log_variance: f64) -> Self {
         let pooled = design.pooled(&rows);
         let replicates = design.replicates().iter().sum::<usize>() as f64;
         let degrees = design.degrees();
-        Self { design, rows, pooled, replicates, degrees }
+        Self { design, rows, pooled, replicates, degrees, log_variance }
     }
 
     /// Number of rows, used or not.
@@ -60,8 +68,6 @@ pub(super) struct Noise {
     pub(super) dispersion: f64,
     /// Degrees of freedom behind it; infinite for sampling noise alone.
     pub(super) degrees: f64,
-    /// Variance of the logarithm of the factor that the candidate's exposures were corrected with.
-    pub(super) factor_log_variance: f64,
 }
 
 /// What a test found.
@@ -122,6 +128,11 @@ impl<'s> Sample<'s> {
     /// Expected count of a mean replicate.
     pub(super) fn mean_count(&self) -> f64 {
         (self.pooled[0] + self.pooled[1]) / self.exposures.replicates.max(1.0)
+    }
+
+    /// Dispersion that the uncertainty of the exposures alone makes; 1 where they are known.
+    pub(super) fn least_dispersion(&self) -> f64 {
+        self.mean_count().mul_add(self.exposures.log_variance, 1.0)
     }
 
     /// Residual degrees of freedom.
@@ -187,23 +198,21 @@ impl<'s> Sample<'s> {
     /// and equal replicates. Strata are put together by inverse variance. With few counts the exact conditional
     /// beta-binomial test must agree too, since the t tail is too light for skewed counts.
     pub(super) fn compare(&self, noise: Noise, minimum: impl Fn(f64) -> f64) -> Outcome {
-        let mut estimate = self.estimate(noise);
+        let estimate = self.estimate(noise);
         let minimum = minimum(estimate.rates[0]);
-        let factor_variance = estimate.rates[1].powi(2) * noise.factor_log_variance;
         let delta = estimate.rates[1] - estimate.rates[0];
-        let null_error = (estimate.null_variance + factor_variance).sqrt();
+        let null_error = estimate.null_variance.sqrt();
         let excess = delta.abs() - minimum;
         let t = if null_error > 0.0 { excess / null_error } else { 0.0 };
         let mut p = if t > 0.0 { t_upper_tail(t, noise.degrees) } else { 1.0 };
         if p < EXACT_BELOW {
             p = p.max(self.exact(noise, delta > 0.0));
         }
-        estimate.variances[1] += factor_variance;
         Outcome {
             baseline_rate: estimate.rates[0],
             candidate_rate: estimate.rates[1],
             delta,
-            error: (estimate.variance + factor_variance).sqrt(),
+            error: estimate.variance.sqrt(),
             degrees: noise.degrees,
             side_errors: estimate.variances.map(f64::sqrt),
             t,
@@ -338,7 +347,7 @@ mod tests {
     }
 
     fn noise(dispersion: f64, degrees: f64) -> Noise {
-        Noise { dispersion, degrees, factor_log_variance: 0.0 }
+        Noise { dispersion, degrees }
     }
 
     fn close(found: f64, truth: f64) {

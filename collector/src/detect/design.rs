@@ -121,9 +121,8 @@ impl Design {
     }
 }
 
-/// Samples of every replicate as exposures; those of the candidate are multiplied with `factor`.
-pub(super) fn exposures(diff: &ProfileDiff, factor: f64) -> Vec<f64> {
-    let before = diff.baseline.iter().map(|replicate| replicate.samples as f64);
-    let after = diff.candidate.iter().map(|replicate| replicate.samples as f64 * factor);
-    before.chain(after).collect()
+/// Samples of every replicate, the baseline's first.
+pub(super) fn samples(diff: &ProfileDiff) -> Vec<f64> {
+    let replicates = diff.baseline.iter().chain(&diff.candidate);
+    replicates.map(|replicate| replicate.samples as f64).collect()
 }

@@ -5,10 +5,10 @@ use std::ops::Range;
 use crate::diff::ProfileDiff;
 
 use super::count_test::{Exposures, INTERVAL_TAIL, Noise, Outcome, Sample};
-use super::design::{Design, exposures};
+use super::design::{Design, samples};
 use super::dispersion::{Prior, Scatter};
 use super::items::{Eligibility, Family, Item, Items};
-use super::normalize::Factor;
+use super::normalize::Scale;
 use super::special::t_quantile;
 use super::tree::{CallTree, Sums};
 use super::{Direction, FunctionKind, Policy, Subject, Verdict};
@@ -20,8 +20,8 @@ pub(super) struct Tested<'d> {
     pub(super) policy: &'d Policy,
     pub(super) tree: CallTree,
     pub(super) sums: Sums,
-    pub(super) factor: Factor,
-    /// Samples of each replicate, those of the candidate corrected by the factor.
+    pub(super) scale: Scale,
+    /// Samples of each replicate, corrected by the scale.
     pub(super) exposures: Exposures,
     pub(super) items: Items,
     pub(super) prior: Prior,
@@ -43,8 +43,9 @@ impl<'d> Tested<'d> {
             baselines,
         };
         let items = Items::of(&tree, &sums, baselines + diff.candidate.len(), eligibility);
-        let factor = Factor::of(&items, &exposures(diff, 1.0), &design);
-        let exposures = Exposures::new(design, exposures(diff, factor.value));
+        let samples = samples(diff);
+        let scale = Scale::of(&items, &samples, &design);
+        let exposures = scale.correct(design, samples);
         let scatters: Vec<Scatter> = (0..items.list.len())
             .map(|index| {
                 let parts = sums.parts(&items.list[index].ranges);
@@ -61,7 +62,7 @@ impl<'d> Tested<'d> {
             policy,
             tree,
             sums,
-            factor,
+            scale,
             exposures,
             items,
             prior,
@@ -108,11 +109,10 @@ impl<'d> Tested<'d> {
 
     /// The noise of one item: learned from all, or that of sampling alone where there are too few replicates to learn.
     fn noise(&self, scatter: &Scatter) -> Noise {
-        let factor_log_variance = self.factor.log_variance;
         if self.design().is_replicated(self.policy) {
-            self.prior.noise(scatter, factor_log_variance)
+            self.prior.noise(scatter)
         } else {
-            Noise { dispersion: 1.0, degrees: f64::INFINITY, factor_log_variance }
+            Noise { dispersion: scatter.least, degrees: f64::INFINITY }
         }
     }
 

@@ -89,7 +89,7 @@ pub fn total_shares(diff: &ProfileDiff) -> Vec<[f64; 2]> {
 #[must_use]
 pub fn judge(diff: &ProfileDiff, policy: &Policy) -> Judgement {
     let tested = Tested::of(diff, policy);
-    let mut syscalls = syscalls::judge(diff, policy, tested.factor);
+    let mut syscalls = syscalls::judge(diff, policy, &tested.scale);
     let stack_p = tested.p_values();
     let is_first = |index: &usize| tested.items.list[*index].same_as.is_none();
     let distinct: Vec<usize> = (0..stack_p.len()).filter(is_first).collect();
@@ -122,7 +122,7 @@ pub fn judge(diff: &ProfileDiff, policy: &Policy) -> Judgement {
     verdicts.sort_by(|left, right| left.p.total_cmp(&right.p));
     let [replicates_baseline, replicates_candidate] = tested.design().replicates();
     let basis = Basis {
-        factor: tested.factor.value,
+        factor: tested.scale.factor,
         dispersion: tested.prior.typical(),
         replicates_baseline,
         replicates_candidate,

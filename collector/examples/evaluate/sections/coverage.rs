@@ -37,8 +37,17 @@ struct Band {
 /// Bands of self and of inclusive time.
 type Bands = [[Band; BANDS.len()]; 2];
 
-/// What was told at a false discovery rate of 1 %, and how much of it did not change that way.
-type Discoveries = [u64; 2];
+/// What was told at a false discovery rate of 1 %.
+#[derive(Debug, Clone, Copy, Default)]
+struct Discoveries {
+    comparisons: u64,
+    told: u64,
+    /// Those of them that did not change that way.
+    wrong: u64,
+    /// Sum over comparisons of the wrong part of what each told: its mean is the rate that is controlled (Benjamini and
+    /// Hochberg 1995). One comparison that tells much wrongly counts once in it.
+    wrong_parts: f64,
+}
 
 pub(super) fn run(run: &Run) -> Section {
     let mut section = Section::new("coverage", "Intervals: coverage and bias");
@@ -53,14 +62,14 @@ pub(super) fn run(run: &Run) -> Section {
         &["hosts", "noise", "time", "share", "intervals", "coverage", "error, s.e.", "bias"],
     );
     let mut all: Bands = Default::default();
-    let mut told: Discoveries = [0; 2];
+    let mut told = Discoveries::default();
     for hosts in [3, 10, 30] {
         for (noise_name, noise) in [("light", Noise::LIGHT), ("typical", Noise::TYPICAL)] {
             if hosts == 30 && !run.full {
                 continue;
             }
             let (bands, discoveries) = measure(run, hosts, noise);
-            told = [told[0] + discoveries[0], told[1] + discoveries[1]];
+            told.add(&discoveries);
             for (time, (of_time, sum)) in bands.iter().zip(&mut all).enumerate() {
                 for (number, (band, sum)) in of_time.iter().zip(sum).enumerate() {
                     table.rows.push(row(hosts, noise_name, time, number, band));
@@ -71,9 +80,14 @@ pub(super) fn run(run: &Run) -> Section {
     }
     goals(&mut section, &all);
     section.figure(
-        format!("false discoveries among {} at 1 %", told[0]),
-        told[1] as f64 / told[0] as f64,
-        [Limit::AtMost(0.01), Limit::AtMost(0.05)],
+        format!("false discovery rate at 1 %: mean of {} comparisons", told.comparisons),
+        told.wrong_parts / told.comparisons as f64,
+        [Limit::AtMost(0.01), Limit::AtMost(0.03)],
+    );
+    section.figure(
+        format!("wrong ones among the {} discoveries of all", told.told),
+        told.wrong as f64 / told.told as f64,
+        [Limit::Free, Limit::AtMost(0.05)],
     );
     section.tables.push(table);
     section
@@ -137,6 +151,15 @@ fn row(hosts: usize, noise: &str, time: usize, number: usize, band: &Band) -> Ve
     ]
 }
 
+impl Discoveries {
+    fn add(&mut self, other: &Self) {
+        self.comparisons += other.comparisons;
+        self.told += other.told;
+        self.wrong += other.wrong;
+        self.wrong_parts += other.wrong_parts;
+    }
+}
+
 impl Band {
     fn add(&mut self, other: &Self) {
         self.intervals += other.intervals;
@@ -173,9 +196,9 @@ fn measure(run: &Run, hosts: usize, noise: Noise) -> (Bands, Discoveries) {
         count(&scene, &join, &name)
     });
     let mut sum: Bands = Default::default();
-    let mut told: Discoveries = [0; 2];
+    let mut told = Discoveries::default();
     for (of_round, discoveries) in &bands {
-        told = [told[0] + discoveries[0], told[1] + discoveries[1]];
+        told.add(discoveries);
         for (sum, band) in sum.iter_mut().flatten().zip(of_round.iter().flatten()) {
             sum.add(band);
         }
@@ -186,14 +209,14 @@ fn measure(run: &Run, hosts: usize, noise: Noise) -> (Bands, Discoveries) {
 fn count(scene: &Scene<'_>, join: &Join, name: &[u64]) -> (Bands, Discoveries) {
     let diff = join.diff(scene, &scene.draw(name), 1);
     let mut bands: Bands = Default::default();
-    let mut told: Discoveries = [0; 2];
+    let mut told = Discoveries { comparisons: 1, ..Discoveries::default() };
     for verdict in &judge(&diff, &bare_policy()).verdicts {
         let Some(scope) = verdict_scope(join, verdict) else { continue };
         let [before, after] = join.truth(&scope);
         if verdict.significant {
             let grew = if verdict.direction == Direction::Worse { 1.0 } else { -1.0 };
-            told[0] += 1;
-            told[1] += u64::from(grew * (after - before) <= 1e-9);
+            told.told += 1;
+            told.wrong += u64::from(grew * (after - before) <= 1e-9);
         }
         let Some(number) = BANDS.iter().position(|(_, end)| before < *end) else { continue };
         if before <= 0.0 || verdict.standard_error <= 0.0 {
@@ -209,5 +232,6 @@ fn count(scene: &Scene<'_>, join: &Join, name: &[u64]) -> (Bands, Discoveries) {
             band.bias += (verdict.delta_abs - truth) / truth;
         }
     }
+    told.wrong_parts = told.wrong as f64 / told.told.max(1) as f64;
     (bands, told)
 }

@@ -131,7 +131,7 @@ fn goals(section: &mut Section, ratios: &[(usize, bool, f64)]) {
             let kind = if is_quiet { "no host variance" } else { "hosts that differ" };
             section.figure(
                 format!("{name}, {hosts} + {hosts} hosts, {kind}: median of {} frames", of.len()),
-                of[of.len() / 2],
+                f64::midpoint(of[(of.len() - 1) / 2], of[of.len() / 2]),
                 [Limit::AtMost(goal), Limit::AtMost(goal * 2.0)],
             );
             section.figure(

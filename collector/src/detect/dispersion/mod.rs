@@ -40,6 +40,8 @@ pub(super) struct Scatter {
     pub(super) rate: f64,
     /// Effective number of stacks: how many parts make it up that vary by themselves.
     pub(super) parts: f64,
+    /// Dispersion that the uncertainty of the exposures alone makes.
+    pub(super) least: f64,
 }
 
 impl Scatter {
@@ -50,6 +52,7 @@ impl Scatter {
             mean_count: sample.mean_count(),
             rate: sample.pooled_rate(),
             parts,
+            least: sample.least_dispersion(),
         }
     }
 
@@ -145,13 +148,13 @@ impl Prior {
     }
 
     /// The noise of an item: `φ~ = max(1, (d0 s0 trend + d φ)/(d0 + d))` with `d0 + d` degrees of freedom.
-    pub(super) fn noise(&self, scatter: &Scatter, factor_log_variance: f64) -> Noise {
+    pub(super) fn noise(&self, scatter: &Scatter) -> Noise {
         let trend = self.trend.at(scatter);
         let lent = self.lent_at(trend);
         let degrees = lent + scatter.degrees;
         let moderated = (lent * self.scale * trend + scatter.degrees * scatter.dispersion)
             / degrees.max(f64::MIN_POSITIVE);
-        Noise { dispersion: moderated.max(1.0), degrees, factor_log_variance }
+        Noise { dispersion: moderated.max(1.0), degrees }
     }
 }
 
@@ -218,7 +221,7 @@ mod tests {
         let scatters: Vec<Scatter> =
             items.iter().map(|counts| Scatter::of(&Sample::new(counts, &exposures), 1.0)).collect();
         let prior = Prior::learn(&scatters);
-        scatters.iter().map(|scatter| prior.noise(scatter, 0.0)).collect()
+        scatters.iter().map(|scatter| prior.noise(scatter)).collect()
     }
 
     #[test]
@@ -255,13 +258,14 @@ mod tests {
             mean_count: 100.0,
             rate: 0.01,
             parts: 1.0,
+            least: 1.0,
         };
         let scatters = dispersions.map(scatter);
         let prior = Prior::learn(&scatters);
         assert!((prior.lent / 2.928_483_598_078_21 - 1.0).abs() < 1e-6, "{}", prior.lent);
-        let found = prior.noise(&scatters[6], 0.0).dispersion;
+        let found = prior.noise(&scatters[6]).dispersion;
         assert!((found / 18.624_526_090_234_21 - 1.0).abs() < 1e-6, "{found}");
-        let found = prior.noise(&scatters[7], 0.0).dispersion;
+        let found = prior.noise(&scatters[7]).dispersion;
         assert!((found / 1.910_912_157_147_89 - 1.0).abs() < 1e-6, "{found}");
     }
 }

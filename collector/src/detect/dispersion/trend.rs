@@ -44,10 +44,13 @@ impl Trend {
         trend
     }
 
-    /// Dispersion to expect of an item, at least 1.
+    /// Dispersion to expect of an item, at least that which its exposures make.
     pub(super) fn at(&self, scatter: &Scatter) -> f64 {
         let class = self.classes.partition_point(|(most, _)| *most < scatter.parts);
-        self.classes.get(class).map_or(1.0, |(_, points)| interpolate(points, log_count(scatter)))
+        let of_class = self.classes.get(class);
+        of_class
+            .map_or(1.0, |(_, points)| interpolate(points, log_count(scatter)))
+            .max(scatter.least)
     }
 
     /// Dispersion of an item of middling size and parts; 1 where there are none.

@@ -20,7 +20,7 @@ pub(super) use errno::errno_name;
 use crate::diff::ProfileDiff;
 
 use super::dispersion::{Prior, Scatter};
-use super::normalize::Factor;
+use super::normalize::Scale;
 use super::{Policy, Subject, Verdict};
 
 use calls::Calls;
@@ -28,8 +28,8 @@ use case::Case;
 
 /// A verdict on each number of each working syscall with enough calls and replicates.
 ///
-/// `factor` is that by which the shares of unchanged functions grew: the CPU time of the same work shrank by it.
-pub(super) fn judge(diff: &ProfileDiff, policy: &Policy, factor: Factor) -> Vec<Verdict> {
+/// `scale` is what each replicate has of the functions that did not change: it stands for the same work.
+pub(super) fn judge(diff: &ProfileDiff, policy: &Policy, scale: &Scale) -> Vec<Verdict> {
     let working: Vec<Calls<'_>> = diff
         .syscalls
         .iter()
@@ -45,7 +45,7 @@ pub(super) fn judge(diff: &ProfileDiff, policy: &Policy, factor: Factor) -> Vec<
     let shares: Vec<Case<'_>> = slow.chain(failed).collect();
     let prior = Prior::learn(&shares.iter().map(Case::scatter).collect::<Vec<_>>());
     verdicts.extend(shares.iter().map(|case| {
-        let noise = prior.noise(&case.scatter(), 0.0);
+        let noise = prior.noise(&case.scatter());
         match case.threshold_ns {
             Some(threshold_ns) => quantiles::verdict(case, threshold_ns, noise, policy),
             None => errors::verdict(case, noise, policy),
@@ -55,11 +55,11 @@ pub(super) fn judge(diff: &ProfileDiff, policy: &Policy, factor: Factor) -> Vec<
         known.iter().filter(|calls| !has_moved(calls, &verdicts, policy)).collect();
     for calls in unmoved {
         verdicts.extend(shape::case(calls, policy).map(|case| {
-            let noise = prior.noise(&case.scatter(), 0.0);
+            let noise = prior.noise(&case.scatter());
             shape::verdict(&case, noise)
         }));
     }
-    verdicts.extend(judge_rates(diff, &known, policy, factor));
+    verdicts.extend(judge_rates(diff, &known, policy, scale));
     verdicts
 }
 
@@ -78,9 +78,9 @@ fn judge_rates(
     diff: &ProfileDiff,
     known: &[&Calls<'_>],
     policy: &Policy,
-    factor: Factor,
+    scale: &Scale,
 ) -> Vec<Verdict> {
-    let exposures = rates::Exposure::all(diff, policy, factor);
+    let exposures = rates::Exposure::all(diff, policy, scale);
     let mut verdicts = Vec::new();
     for exposure in &exposures {
         let cases: Vec<Case<'_>> =
@@ -89,7 +89,7 @@ fn judge_rates(
         let scatter = |case: &Case<'_>| Scatter { rate: 0.0, ..case.scatter() };
         let prior = Prior::learn(&cases.iter().map(scatter).collect::<Vec<_>>());
         verdicts.extend(cases.iter().map(|case| {
-            let noise = prior.noise(&scatter(case), exposure.factor_log_variance);
+            let noise = prior.noise(&scatter(case));
             rates::verdict(case, noise, policy)
         }));
     }

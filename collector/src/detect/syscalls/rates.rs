@@ -4,7 +4,7 @@ use crate::diff::{ProfileDiff, Replicate, Work};
 
 use super::super::count_test::{Exposures, Noise};
 use super::super::design::{Design, usable};
-use super::super::normalize::Factor;
+use super::super::normalize::Scale;
 use super::super::{Policy, SyscallMetric, Verdict};
 use super::calls::Calls;
 use super::case::{Case, Tails, Values};
@@ -17,32 +17,30 @@ const CALLS_MIN: f64 = 200.0;
 pub(super) struct Exposure {
     metric: SyscallMetric,
     exposures: Exposures,
-    /// Variance of the logarithm of the factor that the candidate's exposures were corrected with.
-    pub(super) factor_log_variance: f64,
 }
 
 impl Exposure {
     /// CPU time, and requests where they are counted on every replicate.
     ///
-    /// A function that got cheaper leaves less CPU time for as many calls, so the candidate's CPU time is multiplied with
-    /// the factor by which the shares of unchanged functions grew: it is the CPU time of the same work.
-    pub(super) fn all(diff: &ProfileDiff, policy: &Policy, factor: Factor) -> Vec<Self> {
+    /// A function that got cheaper leaves less CPU time for as many calls, so the CPU time is corrected by what each
+    /// replicate has of the functions that did not change: it is the CPU time of the same work.
+    pub(super) fn all(diff: &ProfileDiff, policy: &Policy, scale: &Scale) -> Vec<Self> {
         let measured = measured(diff, policy);
-        let by_row = |of: &dyn Fn(&Replicate) -> f64, factor: f64| -> Vec<f64> {
-            let before = diff.baseline.iter().map(of);
-            before.chain(diff.candidate.iter().map(|replicate| of(replicate) * factor)).collect()
+        let by_row = |of: &dyn Fn(&Replicate) -> f64| -> Vec<f64> {
+            diff.baseline.iter().chain(&diff.candidate).map(of).collect()
         };
-        let cpu = by_row(&|replicate| replicate.cpu_ns as f64 / 1e9, factor.value);
-        let requests = by_row(&|replicate| replicate.work.map_or(0.0, counted), 1.0);
+        let cpu = by_row(&|replicate| replicate.cpu_ns as f64 / 1e9);
+        let requests = by_row(&|replicate| replicate.work.map_or(0.0, counted));
         let has_requests =
             measured.iter().zip(&requests).all(|(is_used, own)| !is_used || *own > 0.0);
-        let exposure = |metric, by_row: Vec<f64>, factor_log_variance| {
+        let known = Scale::flat(measured.len());
+        let exposure = |metric, by_row: Vec<f64>, scale: &Scale| {
             let design = Design::among(diff, |row| measured[row] && by_row[row] > 0.0);
-            Self { metric, exposures: Exposures::new(design, by_row), factor_log_variance }
+            Self { metric, exposures: scale.correct(design, by_row) }
         };
-        let mut all = vec![exposure(SyscallMetric::CallRate, cpu, factor.log_variance)];
+        let mut all = vec![exposure(SyscallMetric::CallRate, cpu, scale)];
         if has_requests {
-            all.push(exposure(SyscallMetric::CallsPerRequest, requests, 0.0));
+            all.push(exposure(SyscallMetric::CallsPerRequest, requests, &known));
         }
         all
     }

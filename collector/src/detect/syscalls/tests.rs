@@ -90,7 +90,7 @@ fn compare(sides: [Vec<SyscallCounts>; 2], change: impl Fn(&mut ProfileDiff)) ->
 }
 
 fn judged(diff: &ProfileDiff, policy: &Policy) -> Vec<Verdict> {
-    judge(diff, policy, Factor { value: 1.0, log_variance: 0.0 })
+    judge(diff, policy, &Scale::flat(diff.baseline.len() + diff.candidate.len()))
 }
 
 fn metric_of(verdict: &Verdict) -> SyscallMetric {
@@ -224,7 +224,9 @@ fn cheaper_functions_do_not_make_a_service_look_chatty() {
         }
     });
     let rate = |value| {
-        let verdicts = judge(&diff, &Policy::default(), Factor { value, log_variance: 1e-4 });
+        let rows = [[1.0; 6], [value; 6]].concat();
+        let scale = Scale { rows, factor: value, log_variance: 1e-4 };
+        let verdicts = judge(&diff, &Policy::default(), &scale);
         find(&verdicts, SyscallMetric::CallRate).map(|verdict| verdict.p)
     };
     assert!(rate(1.0).is_some_and(|p| p < 0.01), "{:?}", rate(1.0));

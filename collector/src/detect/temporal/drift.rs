@@ -168,6 +168,7 @@ impl Daily {
             mean_count: 1.0 / noise,
             rate: 0.0,
             parts: 1.0,
+            least: 1.0,
         }
     }
 
@@ -219,7 +220,7 @@ fn scales(series: &Series, daily: &[Daily]) -> Vec<Scale> {
         .zip(&scatters)
         .map(|(daily, scatter)| {
             let (dispersion, degrees) = if series.items[daily.item].is_share() {
-                let noise = prior.noise(scatter, 0.0);
+                let noise = prior.noise(scatter);
                 (noise.dispersion, noise.degrees)
             } else {
                 (scatter.dispersion.max(1.0), scatter.degrees)

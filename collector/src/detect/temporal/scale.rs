@@ -67,6 +67,7 @@ pub(super) fn scales(
             mean_count: 1.0 / mean(operator.tested(at).map(|at| series.noise[item][at])),
             rate: 0.0,
             parts: 1.0,
+            least: 1.0,
         };
         (scatter.dispersion.is_finite() && scatter.mean_count.is_finite())
             .then_some((scatter, noise))
@@ -89,7 +90,7 @@ pub(super) fn scales(
         .filter_map(|item| {
             let (scatter, noise) = scatters.get(item)?;
             let (dispersion, degrees) = if series.items[*item].is_share() {
-                let moderated = prior.noise(scatter, 0.0);
+                let moderated = prior.noise(scatter);
                 (moderated.dispersion, moderated.degrees)
             } else {
                 (scatter.dispersion.max(1.0), scatter.degrees)
