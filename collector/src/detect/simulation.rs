@@ -148,8 +148,8 @@ fn a_third_more_in_one_function_is_found_and_nothing_else_is() {
         found += findings.len();
     }
     assert!(found >= rounds * 9 / 10, "found in {found} of {rounds}");
-    // Four pods say little of their own spread, and what the others lend is too quiet for the largest function: the
-    // interval, made for 95 %, held the truth in 41 of 47 here. A bound that it must not fall below.
+    // Four pods say little of their own spread, and what the others lend is too quiet for the largest function, beside
+    // endpoints that are made of many: the interval, made for 95 %, held the truth in 40 of 50 here.
     assert!(covered * 4 >= found * 3, "the interval holds the truth in {covered} of {found}");
 }
 

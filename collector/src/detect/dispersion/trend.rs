@@ -20,11 +20,22 @@ const BINS_MAX: usize = 25;
 /// Share of the largest dispersions of a bin that is clipped before its mean is taken.
 const CLIPPED_SHARE: f64 = 0.02;
 
-/// Dispersion to expect of an item: what is made of many parts that vary by themselves scatters less than what is one.
+/// Dispersion to expect of an item, `1 + μ τ²` with τ² the squared coefficient of variation between hosts: what is made of
+/// many parts that vary by themselves scatters less than what is one. It is τ² that items of like count share; the
+/// dispersion itself grows with the count, so the largest item would be expected to scatter like the ten that follow.
 #[derive(Debug, Clone)]
 pub(super) struct Trend {
-    /// (most parts, (ln of the mean count, dispersion) by rising count) by rising parts; the last has no upper end.
-    classes: Vec<(f64, Vec<(f64, f64)>)>,
+    /// (most parts, points by rising count) by rising parts; the last has no upper end.
+    classes: Vec<(f64, Vec<Point>)>,
+}
+
+/// Items of like count.
+#[derive(Debug, Clone, Copy)]
+struct Point {
+    /// Mean of the logarithms of their counts.
+    log_count: f64,
+    /// Squared coefficient of variation between hosts.
+    tau2: f64,
 }
 
 impl Trend {
@@ -47,52 +58,59 @@ impl Trend {
     /// Dispersion to expect of an item, at least that which its exposures make.
     pub(super) fn at(&self, scatter: &Scatter) -> f64 {
         let class = self.classes.partition_point(|(most, _)| *most < scatter.parts);
-        let of_class = self.classes.get(class);
-        of_class
-            .map_or(1.0, |(_, points)| interpolate(points, log_count(scatter)))
-            .max(scatter.least)
+        let tau2 =
+            self.classes.get(class).map_or(0.0, |(_, points)| tau2_at(points, scatter.log_count()));
+        scatter.mean_count.mul_add(tau2, 1.0).max(scatter.least)
     }
 
     /// Dispersion of an item of middling size and parts; 1 where there are none.
     pub(super) fn typical(&self) -> f64 {
         let class = self.classes.get(self.classes.len() / 2);
         let point = class.and_then(|(_, points)| points.get(points.len() / 2));
-        point.map_or(1.0, |(_, dispersion)| *dispersion)
+        point.map_or(1.0, |point| point.log_count.exp().mul_add(point.tau2, 1.0))
     }
 }
 
-/// Dispersion to expect at a mean count, at least 1: the means of bins of items of like count.
-fn curve(scatters: &[&Scatter]) -> Vec<(f64, f64)> {
-    let mut rising: Vec<(f64, f64)> =
-        scatters.iter().map(|scatter| (log_count(scatter), scatter.dispersion)).collect();
-    rising.sort_unstable_by(|left, right| left.0.total_cmp(&right.0));
+/// What bins of items of like count have in the mean.
+fn curve(scatters: &[&Scatter]) -> Vec<Point> {
+    let mut rising = scatters.to_vec();
+    rising.sort_unstable_by(|left, right| {
+        let by_count = left.mean_count.total_cmp(&right.mean_count);
+        by_count.then(left.dispersion.total_cmp(&right.dispersion))
+    });
     let bins = (rising.len() / BIN_ITEMS).clamp(1, BINS_MAX);
-    rising
-        .chunks(rising.len().div_ceil(bins).max(1))
-        .map(|bin| {
-            let mut values: Vec<f64> = bin.iter().map(|(_, dispersion)| *dispersion).collect();
-            values.sort_unstable_by(f64::total_cmp);
-            let clip_at = ((values.len() as f64) * (1.0 - CLIPPED_SHARE)).ceil() as usize;
-            let ceiling = values[clip_at.clamp(1, values.len()) - 1];
-            let mean = values.iter().map(|phi| phi.min(ceiling)).sum::<f64>() / values.len() as f64;
-            let centre = bin.iter().map(|(at, _)| at).sum::<f64>() / bin.len() as f64;
-            (centre, mean.max(1.0))
-        })
-        .collect()
+    rising.chunks(rising.len().div_ceil(bins).max(1)).map(point).collect()
 }
 
-/// Value at `at` on the line through `points`, constant outside them.
-fn interpolate(points: &[(f64, f64)], at: f64) -> f64 {
-    let right = points.partition_point(|(x, _)| *x < at);
-    match (right.checked_sub(1).and_then(|left| points.get(left)), points.get(right)) {
-        (Some((x0, y0)), Some((x1, y1))) if x1 > x0 => {
-            (y1 - y0).mul_add((at - x0) / (x1 - x0), *y0)
-        }
-        (Some((_, y)), _) | (None, Some((_, y))) => *y,
-        (None, None) => 1.0,
+fn point(bin: &[&Scatter]) -> Point {
+    let mut values: Vec<f64> = bin.iter().map(|scatter| scatter.dispersion).collect();
+    values.sort_unstable_by(f64::total_cmp);
+    let clip_at = ((values.len() as f64) * (1.0 - CLIPPED_SHARE)).ceil() as usize;
+    let ceiling = values[clip_at.clamp(1, values.len()) - 1];
+    let items = bin.len() as f64;
+    let dispersion = values.iter().map(|phi| phi.min(ceiling)).sum::<f64>() / items;
+    let count = bin.iter().map(|scatter| scatter.mean_count).sum::<f64>() / items;
+    Point {
+        log_count: bin.iter().map(|scatter| scatter.log_count()).sum::<f64>() / items,
+        tau2: (dispersion - 1.0).max(0.0) / count.max(f64::MIN_POSITIVE),
     }
 }
 
-fn log_count(scatter: &Scatter) -> f64 {
-    scatter.mean_count.max(f64::MIN_POSITIVE).ln()
+/// τ² at a count, on the line through `points`, constant outside them; 0 where there are none.
+fn tau2_at(points: &[Point], log_count: f64) -> f64 {
+    let right = points.partition_point(|point| point.log_count < log_count);
+    match (right.checked_sub(1).and_then(|left| points.get(left)), points.get(right)) {
+        (Some(left), Some(right)) if right.log_count > left.log_count => {
+            let part = (log_count - left.log_count) / (right.log_count - left.log_count);
+            (right.tau2 - left.tau2).mul_add(part, left.tau2)
+        }
+        (Some(only), _) | (None, Some(only)) => only.tau2,
+        (None, None) => 0.0,
+    }
+}
+
+impl Scatter {
+    fn log_count(&self) -> f64 {
+        self.mean_count.max(f64::MIN_POSITIVE).ln()
+    }
 }
