@@ -26,6 +26,16 @@ export function strength(before, beforeAll, after, afterAll) {
   return Math.max(-1, Math.min(1, relative * 2)) * sure;
 }
 
+/**
+ * Strength of a change that the detector told from noise (q at most `doubt`), from −1 to 1; 0 for all others. `rows` are
+ * what it says of the node's function: a node is coloured where it changed the same way as its function.
+ */
+export function strengthOf(before, after, rows, doubt = 0.1) {
+  const relative = (after - before) / Math.max(before, after, Number.EPSILON);
+  const told = rows.some(({ q, delta }) => q <= doubt && Math.sign(delta) === Math.sign(relative));
+  return told ? Math.max(-1, Math.min(1, relative * 2)) : 0;
+}
+
 /** Colour of a change: red grew, blue shrank, grey stayed. */
 export function ofChange(value, dark) {
   const amount = Math.abs(value);

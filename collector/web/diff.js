@@ -1,7 +1,7 @@
 // Two ranges or two versions beside each other: a flame graph of the change, and what the detector says.
 
 import { ask } from "./api.js";
-import { ofChange, strength } from "./colour.js";
+import { ofChange, strength, strengthOf } from "./colour.js";
 import { element, labelled, notice, select, table } from "./dom.js";
 import { FlameView, shareText } from "./flameview.js";
 import { change, count, duration, percent, time } from "./format.js";
@@ -29,14 +29,18 @@ export async function showDiff({ main, state, catalog, signal, update, go }) {
   }
   const tree = readTree(answer, 2);
   const delta = (node) => share(tree, 1, node) - share(tree, 0, node);
+  const rows = rowsOf(answer, tree);
+  const isReplicated = answer.functions.some(({ detectable }) => detectable !== undefined);
   const view = new FlameView({
-    tree, legend: ofChanges(), label: `Flame graph of the change in ${state.service}`,
+    tree, legend: ofChanges(isReplicated), label: `Flame graph of the change in ${state.service}`,
     zoom: state.zoom, searched: state.search, onchange: update,
-    fill: (node, dark) => ofChange(strength(tree.total[0][node], tree.total[0][0], tree.total[1][node], tree.total[1][0]), dark),
+    fill: (node, dark) => ofChange(isReplicated ? strengthOf(share(tree, 0, node), share(tree, 1, node), rows(node))
+      : strength(tree.total[0][node], tree.total[0][0], tree.total[1][node], tree.total[1][0]), dark),
     facts: (node) => [
       ["baseline", `${shareText(tree, 0, node)} · ${count(tree.total[0][node])} samples`],
       ["candidate", `${shareText(tree, 1, node)} · ${count(tree.total[1][node])} samples`],
       ["change", `${change(delta(node))} of all CPU time`],
+      ...rows(node).map((row) => [`${row.kind} time of the function`, `${change(row.delta)} (${change(row.ci_low)} to ${change(row.ci_high)}), q ${probability(row.q)}`]),
     ],
   });
   main.replaceChildren(head(state, answer, form),
@@ -46,6 +50,13 @@ export async function showDiff({ main, state, catalog, signal, update, go }) {
     element("section", { class: "panel" }, syscallsTable(answer)));
   view.draw();
   return view;
+}
+
+/** What the detector says about the function of a node: its self and its total time, where it was tested. */
+function rowsOf(answer, tree) {
+  const byFunction = Map.groupBy(answer.functions, (row) => `${row.module}\n${row.function}`);
+  const byFrame = tree.frames.map(([name, module]) => byFunction.get(`${tree.modules[module]}\n${tree.names[name]}`) ?? []);
+  return (node) => byFrame[tree.frame[node]];
 }
 
 /** Two versions when there are two, else the range and the one before it. */
@@ -128,13 +139,23 @@ function groupsTable(answer, view) {
   ], answer.groups);
 }
 
-const basis = ({ basis: { factor, dispersion, replicates_baseline: before, replicates_candidate: after, tests } }) => element("p", { class: "facts" },
-  `${tests} tests on ${before} and ${after} replicates · shares corrected by ${factor.toFixed(3)} · median dispersion ${dispersion.toFixed(2)} (1 is sampling noise alone)`);
+const LARGE = 0.01;
+
+function basis({ functions, basis: { factor, dispersion, replicates_baseline: before, replicates_candidate: after, tests } }) {
+  const smallest = functions.filter((row) => row.baseline_share >= LARGE && row.detectable !== undefined).map((row) => row.detectable)
+    .sort((one, other) => one - other);
+  const facts = [`${tests} tests on ${before} and ${after} replicates`, `shares corrected by ${factor.toFixed(3)}`,
+    `median dispersion ${dispersion.toFixed(2)} (1 is sampling noise alone)`];
+  if (smallest.length > 0) {
+    facts.push(`in the median function of ${percent(LARGE)} or more, growth by ${percent(smallest[Math.floor(smallest.length / 2)])} of all CPU would be found in four of five cases`);
+  }
+  return element("p", { class: "facts" }, facts.join(" · "));
+}
 
 function functionsTable(answer, view) {
   const shown = answer.functions.slice(0, FUNCTIONS_SHOWN);
   return table("Functions, the strongest evidence first. Shares are of all CPU samples; the candidate's are corrected for what grew or shrank elsewhere, so they "
-    + "may pass 100 %. Intervals hold 95 %", [
+    + "may pass 100 %. Intervals hold 95 %; the smallest seen is the growth that would be found in four of five cases", [
     { title: "Function", value: (row) => row.function, cell: (row) => [
       element("button", { type: "button", class: "link", title: "Find it in the flame graph", onclick: () => seek(view, row.function) }, row.function),
       element("span", { class: "module" }, row.module)] },
@@ -143,6 +164,7 @@ function functionsTable(answer, view) {
     { title: "Candidate", number: true, value: (row) => row.candidate_share, cell: (row) => percent(row.candidate_share) },
     { title: "Change", number: true, value: (row) => row.delta, cell: (row) => change(row.delta) },
     { title: "Interval", number: true, cell: (row) => `${change(row.ci_low)} to ${change(row.ci_high)}` },
+    { title: "Smallest seen", number: true, value: (row) => row.detectable ?? 0, cell: (row) => (row.detectable === undefined ? "" : change(row.detectable)) },
     { title: "q", number: true, value: (row) => row.q, cell: (row) => probability(row.q) },
     { title: "Verdict", value: (row) => row.verdict, cell: verdict },
   ], shown);

@@ -10,9 +10,10 @@ export function ofKinds() {
   return legend(KINDS.map((name, kind) => [ofFunction(kind, "n", isDark()), TEXTS[name]]));
 }
 
-/** Directions of change. */
-export function ofChanges() {
-  return legend([[-1, "share shrank"], [0, "as before, or too few samples to tell"], [1, "share grew"]]
+/** Directions of change; without replicates only sampling noise is known. */
+export function ofChanges(isReplicated) {
+  const same = isReplicated ? "not told from noise (q above 0.1)" : "as before within sampling noise; how hosts differ is not known";
+  return legend([[-1, "share shrank"], [0, same], [1, "share grew"]]
     .map(([value, text]) => [ofChange(value, isDark()), text]));
 }
 

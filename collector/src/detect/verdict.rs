@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::syscalls::errno_name;
+use super::{Estimate, Policy};
 
 /// Which time of a function is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -147,6 +148,23 @@ impl Verdict {
     #[must_use]
     pub fn is_regression(&self) -> bool {
         self.is_finding() && self.direction == Direction::Worse
+    }
+
+    /// Growth of a function's share of the CPU that a one-sided test at `level` finds in four of five cases:
+    /// `max(rel_min p, abs_min) + (t_{1-level} + t_{0.8}) se`; `None` for syscalls, and where replicates do not tell the
+    /// error.
+    #[must_use]
+    pub fn detectable(&self, policy: &Policy, level: f64) -> Option<f64> {
+        let Self { standard_error: error, degrees, .. } = *self;
+        if !matches!(self.subject, Subject::Function { .. })
+            || error <= 0.0
+            || degrees.is_infinite()
+        {
+            return None;
+        }
+        let share = self.baseline_value.unwrap_or(0.0);
+        let least = (policy.rel_min * share).max(policy.abs_min);
+        Some(least + Estimate { value: 0.0, error, degrees }.detectable(level))
     }
 }
 

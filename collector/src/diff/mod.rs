@@ -14,6 +14,7 @@ mod trust;
 mod values;
 
 pub use args::{DiffArgs, Output};
+pub(crate) use name::comparable;
 pub use offline::command;
 pub(crate) use paint::Paint;
 pub use sides::{

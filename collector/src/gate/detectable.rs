@@ -59,13 +59,9 @@ fn function_share(evidence: &Evidence<'_>, policy: &GatePolicy, level: f64) -> O
         };
         let share = verdict.baseline_value.unwrap_or(0.0);
         let is_root = *kind == FunctionKind::Total && share > ROOT_SHARE;
-        if share < FUNCTION_SHARE || is_root || verdict.standard_error <= 0.0 {
-            continue;
+        if share >= FUNCTION_SHARE && !is_root {
+            effects.extend(verdict.detectable(&policy.detect, level));
         }
-        let (error, degrees) = (verdict.standard_error, verdict.degrees);
-        let estimate = Estimate { value: 0.0, error, degrees };
-        let least = (policy.detect.rel_min * share).max(policy.detect.abs_min);
-        effects.push(least + estimate.detectable(level));
     }
     effects.sort_by(f64::total_cmp);
     effects.get(effects.len() / 2).copied()

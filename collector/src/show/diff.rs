@@ -15,7 +15,7 @@ use super::tree::{FlatTree, Tree};
 use crate::detect::{
     Basis, Direction, Group, Judgement, Policy, Subject, SyscallMetric, Verdict, judge,
 };
-use crate::diff::{Grouping, ProfileDiff, Replication};
+use crate::diff::{Grouping, ProfileDiff, Replication, comparable};
 use crate::store::{Selection, Store, TimeRange, WindowProfile};
 
 /// Length of the windows that are compared, as the alerts compare them.
@@ -76,6 +76,10 @@ struct FunctionChange {
     baseline_share: f64,
     /// Share after, corrected for the growth or shrinking of the other functions.
     candidate_share: f64,
+    /// Growth of the share that would have been found in four of five cases had it been the only one; absent without
+    /// replicates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detectable: Option<f64>,
     #[serde(flatten)]
     change: Change,
 }
@@ -160,13 +164,13 @@ fn answer(
     let mut tree = Tree::<2>::new(&candidate.service);
     for (side, windows) in [&before, &after].into_iter().enumerate() {
         let merged = WindowProfile::merge(windows.iter().map(|window| &window.profile));
-        tree.add(side, &[], &merged);
+        tree.add_as(side, &[], &merged, comparable);
     }
     let grouping = Grouping { window_ns: WINDOW_NS, ..Grouping::default() };
     let compared = ProfileDiff::new(&before, &after, &grouping);
     let Judgement { verdicts, mut groups, basis, .. } = judge(&compared, policy);
     groups.truncate(VERDICTS_MAX);
-    let (functions, syscalls) = changes(verdicts);
+    let (functions, syscalls) = changes(verdicts, policy, &basis);
     Ok(Diff {
         baseline: Side {
             from: seconds(baseline_range.start_unix_ns),
@@ -191,11 +195,18 @@ fn answer(
     })
 }
 
-fn changes(verdicts: Vec<Verdict>) -> (Vec<FunctionChange>, Vec<SyscallChange>) {
+fn changes(
+    verdicts: Vec<Verdict>,
+    policy: &Policy,
+    basis: &Basis,
+) -> (Vec<FunctionChange>, Vec<SyscallChange>) {
+    // That of one test alone: many that are found at once share the rate.
+    let level = policy.q / (2.0 * basis.tests.max(1) as f64);
     let (mut functions, mut syscalls) = (Vec::new(), Vec::new());
     for verdict in verdicts {
         let change = Change::from(&verdict);
         let before = verdict.baseline_value.unwrap_or(0.0);
+        let detectable = verdict.detectable(policy, level);
         match verdict.subject {
             Subject::Function { module, function, kind } if functions.len() < VERDICTS_MAX => {
                 functions.push(FunctionChange {
@@ -204,6 +215,7 @@ fn changes(verdicts: Vec<Verdict>) -> (Vec<FunctionChange>, Vec<SyscallChange>) 
                     kind: kind.name(),
                     baseline_share: before,
                     candidate_share: verdict.candidate_value,
+                    detectable,
                     change,
                 });
             }

@@ -73,13 +73,24 @@ impl<const N: usize> Tree<N> {
 
     /// Adds a profile to one side, below the given frames.
     pub(crate) fn add(&mut self, side: usize, below: &[Frame], profile: &Profile) {
+        self.add_as(side, below, profile, Frame::clone);
+    }
+
+    /// The same with other frames in the place of the profile's.
+    pub(crate) fn add_as(
+        &mut self,
+        side: usize,
+        below: &[Frame],
+        profile: &Profile,
+        of: impl Fn(&Frame) -> Frame,
+    ) {
         let mut top = 0;
         for frame in below {
             let frame = self.frame_index(frame);
             top = self.child(top, frame);
         }
         let frames: Vec<u32> =
-            profile.frames().iter().map(|frame| self.frame_index(frame)).collect();
+            profile.frames().iter().map(|frame| self.frame_index(&of(frame))).collect();
         for (stack, count) in profile.stacks() {
             let leaf =
                 stack.iter().fold(top, |node, frame| self.child(node, frames[*frame as usize]));
@@ -206,7 +217,21 @@ fn add<const N: usize>(sum: &mut [u64; N], more: [u64; N]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diff::comparable;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_function_whose_name_carries_the_build_is_one_node_of_a_comparison() {
+        let mut tree = Tree::<2>::new("service");
+        for (side, hash) in ["h0123456789abcdef", "hfedcba9876543210"].into_iter().enumerate() {
+            let mut profile = Profile::default();
+            profile.add(&[Frame::marker(&format!("shop::render::{hash}"))], 7);
+            tree.add_as(side, &[], &profile, comparable);
+        }
+        let flat = tree.flatten(0.0).unwrap();
+        assert_eq!(flat.nodes, [0, 0, 0, 7, 0, 7, 1, 1, 7, 7, 7, 7]);
+        assert_eq!(flat.names, ["service", "shop::render"]);
+    }
 
     fn profile(stacks: &[(Vec<u8>, u64)]) -> Profile {
         let mut profile = Profile::default();

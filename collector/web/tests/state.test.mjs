@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { ofChange, strength } from "../colour.js";
+import { ofChange, strength, strengthOf } from "../colour.js";
 import { ago, bytes, change, duration, percent } from "../format.js";
 import { format, parse, rangeBefore, seconds, selection } from "../state.js";
 
@@ -37,6 +37,14 @@ test("numbers have three digits and a unit", () => {
   assert.deepEqual([change(0.01), change(-0.01)], ["+1.00 %", "−1.00 %"]);
   assert.equal(bytes(3 * 2 ** 20), "3.00 MiB");
   assert.equal(ago(0, 7300), "2 h ago");
+});
+
+test("a node has colour where its function changed the same way and that is told from noise", () => {
+  const [sure, unsure] = [{ q: 0.001, delta: 0.1 }, { q: 0.5, delta: 0.1 }];
+  assert.ok(strengthOf(0.1, 0.2, [unsure, sure]) > 0.9);
+  assert.equal(strengthOf(0.1, 0.2, [unsure]), 0);
+  assert.equal(strengthOf(0.2, 0.1, [sure]), 0);
+  assert.equal(strengthOf(0.1, 0.2, []), 0);
 });
 
 test("a change within sampling noise has no colour", () => {

@@ -28,6 +28,12 @@ pub(super) fn key_of(frame: &Frame) -> FunctionKey {
     }
 }
 
+/// The frame by its key: the same in every build, and in the answer of the detector.
+pub(crate) fn comparable(frame: &Frame) -> Frame {
+    let FunctionKey { module, function } = key_of(frame);
+    Frame { kind: frame.kind, module, ..Frame::marker(&function) }
+}
+
 /// Whether nothing is known of a function but its module.
 pub(super) fn is_unnamed(key: &FunctionKey) -> bool {
     key.function == UNNAMED
