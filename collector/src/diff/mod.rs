@@ -23,7 +23,7 @@ pub use sides::{
 };
 pub(crate) use table::{cause_of, groups_table};
 pub use trust::WHOLE_SHARE_MIN;
-pub(crate) use values::{show, show_baseline, show_change, show_ns, show_value};
+pub(crate) use values::{show, show_baseline, show_change, show_ns, show_relative, show_value};
 
 use crate::store::UnitWindow;
 

@@ -2,6 +2,9 @@
 
 use crate::detect::{Subject, SyscallMetric, Verdict};
 
+/// Relative change from which it is told as a multiple.
+const TIMES_FROM: f64 = 10.0;
+
 /// A value in the unit of its subject.
 pub(crate) fn show(verdict: &Verdict, value: f64) -> String {
     show_value(&verdict.subject, value)
@@ -34,7 +37,16 @@ pub(crate) fn show_ns(ns: f64) -> String {
 
 /// A relative change with its sign; a new thing has none.
 pub(crate) fn show_change(verdict: &Verdict) -> String {
-    verdict.delta_rel.map_or_else(|| "new".to_owned(), |change| format!("{:+.1} %", change * 100.0))
+    verdict.delta_rel.map_or_else(|| "new".to_owned(), show_relative)
+}
+
+/// A relative change with its sign; a large one as how many times.
+pub(crate) fn show_relative(change: f64) -> String {
+    if change < TIMES_FROM {
+        format!("{:+.1} %", change * 100.0)
+    } else {
+        format!("{:.0} times", change + 1.0)
+    }
 }
 
 /// The value before, or that there was none.
@@ -45,6 +57,11 @@ pub(crate) fn show_baseline(verdict: &Verdict) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_is_a_percentage_until_it_is_many_times() {
+        assert_eq!([-0.5, 0.113, 718.6].map(show_relative), ["-50.0 %", "+11.3 %", "720 times"]);
+    }
 
     #[test]
     fn times_are_shown_in_a_readable_unit() {

@@ -30,13 +30,15 @@ pub struct Criterion {
 pub enum Outcome {
     /// Beyond doubt: the whole interval meets it.
     Met,
+    /// Beyond doubt it does not.
+    Broken,
     /// It may or may not.
     Unclear,
     /// It could not be measured.
     Unknown,
 }
 
-/// Judges the conditions: met where p ≤ `level` against the reverse. Whether one is broken is decided with the other
+/// Judges the conditions: met where p ≤ `level` against the reverse. Whether one is broken is decided later with the other
 /// gatekeepers, by `p_broken`.
 pub(super) fn judge_all(
     conditions: &[Condition],

@@ -64,7 +64,8 @@ pub fn decide(evidence: &Evidence<'_>, policy: &GatePolicy) -> Decision {
     let detectable = Detectable::of(evidence, policy);
     let pass_level = evidence.look.spends(policy.alpha_pass);
     let Evidence { diff, judgement, .. } = evidence;
-    let criteria = judge_all(&policy.success_criteria, diff, &judgement.costs, pass_level);
+    let mut criteria = judge_all(&policy.success_criteria, diff, &judgement.costs, pass_level);
+    let gatekept = failed_gatekeepers(evidence, policy, &mut criteria);
     let decision = |verdict, reasons, open_groups| Decision {
         look: evidence.look,
         verdict,
@@ -94,7 +95,7 @@ pub fn decide(evidence: &Evidence<'_>, policy: &GatePolicy) -> Decision {
     let (failing, open): (Vec<&Group>, Vec<&Group>) = regressions
         .into_iter()
         .partition(|group| group.root.q <= level && is_beyond_margin(group, policy));
-    let mut failures = failed_gatekeepers(evidence, policy, &criteria, GATEKEEPERS_PART * spends);
+    let mut failures = gatekept;
     failures.extend(failing.iter().map(|group| describe::group(group)));
     if !failures.is_empty() {
         return decision(GateVerdict::Fail, failures, open.len());
@@ -162,13 +163,13 @@ fn is_beyond_margin(group: &Group, policy: &GatePolicy) -> bool {
     delta >= least && relative.is_none_or(|relative| relative >= least_relative)
 }
 
-/// The costs of the service, the restarts and the policy's conditions that fail at `level`, as sentences.
+/// The costs of the service, the restarts and the policy's conditions that fail, as sentences. The conditions learn it.
 fn failed_gatekeepers(
     evidence: &Evidence<'_>,
     policy: &GatePolicy,
-    criteria: &[Criterion],
-    level: f64,
+    criteria: &mut [Criterion],
 ) -> Vec<String> {
+    let level = GATEKEEPERS_PART * evidence.look.spends(policy.alpha);
     let costs = &evidence.judgement.costs;
     let mut gatekeepers: Vec<(f64, String)> = costs
         .iter()
@@ -188,6 +189,10 @@ fn failed_gatekeepers(
     gatekeepers.extend(criteria.iter().map(|criterion| (criterion.p_broken, criterion.broken())));
     let p_values: Vec<f64> = gatekeepers.iter().map(|(p, _)| *p).collect();
     let adjusted = holm::adjust(&p_values);
+    let of_criteria = &adjusted[adjusted.len() - criteria.len()..];
+    for (criterion, _) in criteria.iter_mut().zip(of_criteria).filter(|(_, p)| **p <= level) {
+        criterion.outcome = Outcome::Broken;
+    }
     let failed = gatekeepers.into_iter().zip(adjusted).filter(|(_, p)| *p <= level);
     failed.map(|((_, sentence), _)| sentence).collect()
 }

@@ -1,7 +1,7 @@
 //! Says what was found in sentences. Pure.
 
 use crate::detect::{CostBasis, CostMetric, Group, ServiceCost};
-use crate::diff::{show, show_baseline, show_change, show_ns};
+use crate::diff::{show, show_baseline, show_change, show_ns, show_relative};
 
 use super::decide::Evidence;
 use super::detectable::{Detectable, UNITS_MAX};
@@ -31,13 +31,13 @@ pub(super) fn open_group(found: &Group) -> String {
 pub(super) fn cost(cost: &ServiceCost) -> String {
     let [low, high] = cost.interval;
     format!(
-        "{} went from {} to {} ({:+.1} %, 95 % interval {:+.1} to {:+.1} %)",
+        "{} went from {} to {} ({}, 95 % interval {} to {})",
         name(cost),
         value(cost.baseline_value),
         value(cost.candidate_value),
-        percent(cost.ratio),
-        percent(low),
-        percent(high)
+        show_relative(cost.ratio - 1.0),
+        show_relative(low - 1.0),
+        show_relative(high - 1.0)
     )
 }
 

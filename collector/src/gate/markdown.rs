@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::alert::rfc3339;
 use crate::detect::Group;
-use crate::diff::{cause_of, show, show_baseline, show_change};
+use crate::diff::{cause_of, show, show_baseline, show_change, show_relative};
 
 use super::{GateAnswer, GateSide, describe};
 
@@ -82,15 +82,14 @@ fn measurements(answer: &GateAnswer, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "\n| Measured | Before | After | Delta | 95 % interval | Cause |")?;
     writeln!(out, "|---|---|---|---|---|---|")?;
     for cost in &answer.costs {
-        let percent = |ratio: f64| (ratio - 1.0) * 100.0;
-        let [low, high] = cost.interval.map(percent);
+        let [delta, low, high] = [cost.ratio, cost.interval[0], cost.interval[1]]
+            .map(|ratio| show_relative(ratio - 1.0));
         writeln!(
             out,
-            "| {} | {} | {} | {:+.1} % | {low:+.1} to {high:+.1} % | |",
+            "| {} | {} | {} | {delta} | {low} to {high} | |",
             describe::name(cost),
             describe::value(cost.baseline_value),
-            describe::value(cost.candidate_value),
-            percent(cost.ratio)
+            describe::value(cost.candidate_value)
         )?;
     }
     for group in answer.groups.iter().take(GROUPS_MAX) {

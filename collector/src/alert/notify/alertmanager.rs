@@ -9,6 +9,7 @@ use super::time::rfc3339;
 use super::{is_known, is_over, parse_url};
 use crate::alert::{Alert, AlertState, Evidence, Measured, Mode, Topic, Whole};
 use crate::detect::{CostShift, ShiftKind, Subject};
+use crate::diff::show_relative;
 
 /// A firing alert ends by itself after so many intervals without word from us.
 const END_INTERVALS: u64 = 3;
@@ -253,7 +254,5 @@ fn shift_sentence(shift: &CostShift) -> String {
 }
 
 fn relative_change(measured: &Measured) -> String {
-    measured
-        .delta_rel
-        .map_or_else(|| "new".to_owned(), |change| format!("{:+.1} %", change * 100.0))
+    measured.delta_rel.map_or_else(|| "new".to_owned(), show_relative)
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::gate::GateVerdict;
+use crate::gate::criteria::Outcome;
 
 fn refusal(text: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
@@ -86,6 +87,7 @@ fn criteria_that_hold_pass_and_one_that_is_broken_fails() {
     let answer = ask_at(&store, with(broken), 600);
     assert_eq!(answer.verdict, GateVerdict::Fail, "{answer:?}");
     assert!(answer.reasons[0].contains("`function.checksum.self_pct <= 20` is broken"));
+    assert!(answer.criteria.iter().any(|criterion| criterion.outcome == Outcome::Broken));
 }
 
 #[test]
