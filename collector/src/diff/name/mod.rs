@@ -55,11 +55,11 @@ pub(super) fn is_interrupt_entry(frame: &Frame) -> bool {
 
 /// The name without hash, clone suffix, offset, and the numbers of closures and of code made at run time.
 fn stable_name(name: &str) -> Cow<'_, str> {
-    if is_offset(name) {
-        return Cow::Borrowed(UNNAMED);
-    }
     let mut name = Cow::Borrowed(name);
     for _ in 0..PASSES_MAX {
+        if is_offset(&name) {
+            return Cow::Borrowed(UNNAMED);
+        }
         let Some(shorter) = shorter(&name) else { break };
         name = Cow::Owned(shorter);
     }

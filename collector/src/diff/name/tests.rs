@@ -29,6 +29,7 @@ fn builds_do_not_rename_functions() {
         ("app+0x12ab", UNNAMED),
         ("libc.so.6+0x9c1", UNNAMED),
         ("0xffffffff81000000", UNNAMED),
+        ("*0xa", UNNAMED),
         ("operator+0xyz", "operator+0xyz"),
         (".cold", ".cold"),
         ("main.coldStart", "main.coldStart"),
