@@ -10,7 +10,8 @@ const DELETED: &str = " (deleted)";
 /// The file name, for shared libraries without version and hash: `libssl.so.1.1` is `libssl.so`, `libc-2.31.so` is
 /// `libc.so`. Executables keep their names: `python3.11` and `python3.12` may both run in one service.
 pub(super) fn stable(module: &str) -> Cow<'_, str> {
-    let module = module.strip_suffix(DELETED).filter(|name| !name.is_empty()).unwrap_or(module);
+    let bare = module.trim_end_matches(DELETED);
+    let module = if bare.is_empty() { module } else { bare };
     let Some(end) = library_end(module) else { return Cow::Borrowed(module) };
     let stem = stem(&module[..end]);
     if stem.len() == end && end + ".so".len() == module.len() {
