@@ -33,7 +33,8 @@ fn markdown(run: &Run, sections: &[Section]) -> String {
          Everything is measured on services drawn from stacks of real programs ({}), recorded with our own agent, on hosts \
          that differ as fleets do, with known changes. Parameters were chosen on other programs. What is missed is said in \
          the last column; the known methods saw the same windows, and what each follows and where it had to be adapted \
-         stands at the top of its file in `collector/examples/evaluate/competitors`.{}\n\n",
+         stands at the top of its file in `collector/examples/evaluate/competitors`.{} [live.md](live.md) has the gate on \
+         processes that are really sampled.\n\n",
         run.seed,
         programs.join(", "),
         if run.full { "" } else { " This is the short form: few rounds, wide intervals." },
