@@ -147,12 +147,14 @@ fn log_variance(voters: &[Voter], items: &Items, design: &Design, exposures: &[f
     let weights: f64 = voters.iter().map(Voter::weight).sum();
     let rows = design.replicates().iter().sum::<usize>() as f64;
     let degrees = design.degrees();
+    let inverse: Vec<f64> =
+        exposures.iter().map(|exposure| 1.0 / exposure.max(f64::MIN_POSITIVE)).collect();
     let of = |voter: &Voter| {
         let counts = items.counts(voter.index);
+        let row = |row: usize| (counts[row], exposures[row], counts[row] * inverse[row]);
         let scatter: f64 = if degrees > 0.0 {
             let strata = design.strata.iter();
-            strata.map(|stratum| scatter(stratum, design.is_paired, counts, exposures)).sum::<f64>()
-                / degrees
+            strata.map(|stratum| scatter(stratum, design.is_paired, row)).sum::<f64>() / degrees
         } else {
             rows / voter.samples
         };
@@ -161,20 +163,29 @@ fn log_variance(voters: &[Voter], items: &Items, design: &Design, exposures: &[f
     voters.iter().map(of).sum()
 }
 
-/// Sum of the squares of the relative residuals of a function's counts.
-fn scatter(stratum: &Stratum, is_paired: bool, counts: &[f64], exposures: &[f64]) -> f64 {
-    let arm = |rows: &[usize]| -> Vec<f64> {
-        let sum = |values: &[f64]| rows.iter().map(|row| values[*row]).sum::<f64>();
-        let rate = sum(counts) / sum(exposures);
-        let expected = |row: usize| (rate * exposures[row]).max(f64::MIN_POSITIVE);
-        rows.iter().map(|row| counts[*row] / expected(*row) - 1.0).collect()
+/// Sum of the squares of the relative residuals of a function: `Σ (r/p - 1)² = Σr²/p² - 2 Σr/p + n` for the n rows of a
+/// side of rate p, and half of `Σ (r1/p1 - r0/p0)²` for pairs. `row` gives the count, the exposure and the rate of a row.
+fn scatter(stratum: &Stratum, is_paired: bool, row: impl Fn(usize) -> (f64, f64, f64)) -> f64 {
+    let arm = |rows: &[usize]| {
+        let (mut hits, mut exposure, mut sum, mut squares) = (0.0, 0.0, 0.0, 0.0);
+        for at in rows {
+            let (count, own, rate) = row(*at);
+            hits += count;
+            exposure += own;
+            sum += rate;
+            squares += rate * rate;
+        }
+        // One over the rate of the side.
+        let unit = exposure / f64::max(hits, f64::MIN_POSITIVE);
+        (unit, squares * unit * unit - 2.0 * sum * unit + rows.len() as f64)
     };
-    let (before, after) = (arm(&stratum.baseline), arm(&stratum.candidate));
-    if is_paired {
-        let pairs = before.iter().zip(&after);
-        return pairs.map(|(before, after)| (after - before).powi(2) / 2.0).sum();
+    let ((before, old), (after, new)) = (arm(&stratum.baseline), arm(&stratum.candidate));
+    if !is_paired {
+        return old + new;
     }
-    before.iter().chain(&after).map(|residual| residual * residual).sum()
+    let pairs = stratum.baseline.iter().zip(&stratum.candidate);
+    let differences = pairs.map(|(old, new)| row(*new).2 * after - row(*old).2 * before);
+    differences.map(|difference| difference * difference / 2.0).sum()
 }
 
 /// Median of rising (value, weight) pairs. Where two values share the middle, the one nearer to 1 is taken: nothing
