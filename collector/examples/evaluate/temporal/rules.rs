@@ -22,11 +22,14 @@ const LEAST: f64 = 0.048_790_164_169_432;
 /// p = 1e-5, two-sided.
 const Z: f64 = 4.417_173_413_467_605;
 
-/// Of each rule, whether it alarms for any function in each hour from `from` on.
+/// Of each rule, whether it alarms in each hour from `from` on, for any function that was followed from the start: they
+/// know nothing of when a function came to be followed.
 pub(super) fn alarms(timeline: &Timeline, from: usize) -> [Vec<bool>; 4] {
     let hours = timeline.hours_kept();
     let mut alarms = [(); 4].map(|()| vec![false; hours]);
-    for function in 0..timeline.functions().len() {
+    let followed = timeline.functions().iter().map(|followed| followed.since_unix_ns);
+    let first = followed.clone().min();
+    for (function, _) in followed.enumerate().filter(|(_, since)| Some(*since) == first) {
         let counts: Vec<[u64; 3]> = timeline.hourly(function).collect();
         for side in 0..2 {
             let series: Vec<(f64, f64)> =

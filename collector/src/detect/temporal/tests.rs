@@ -275,3 +275,34 @@ fn windows_count_once_and_may_come_late() {
     assert_eq!(timeline.record(&window(5 + 40 * DAY)), Recorded::Added);
     assert_eq!(timeline.record(&window(6)), Recorded::TooLate);
 }
+
+#[test]
+fn much_larger_functions_take_the_places_of_the_smallest() {
+    let all = HISTORY_FUNCTIONS_MAX as u64;
+    let window = |number: u64, fresh: &[(u64, u64)]| {
+        let old = (0..all).map(|function| (function, 1_000 + function));
+        let functions: Vec<_> = old
+            .chain(fresh.iter().copied())
+            .map(|(function, samples)| (key(function), samples, samples))
+            .collect();
+        let samples = functions.iter().map(|(_, own, _)| own).sum();
+        let total = Total { samples, cpu_ns: 1, unit_seconds: 600 };
+        WindowCounts { start_unix_ns: (BEGIN + number) * FINE_NS, total, functions }
+    };
+    let mut timeline = Timeline::default();
+    timeline.record(&window(0, &[]));
+    assert_eq!(timeline.functions().len() as u64, all);
+    timeline.record(&window(1, &[(1_000, 9_000), (1_001, 4_000), (1_002, 2_003)]));
+    let followed: Vec<&FunctionKey> =
+        timeline.functions().iter().map(|followed| &followed.key).collect();
+    assert_eq!(followed.len() as u64, all);
+    for (function, is_followed) in [(0, false), (1, false), (2, true), (3, true)] {
+        assert_eq!(followed.contains(&&key(function)), is_followed, "function {function}");
+    }
+    for (function, is_followed) in [(1_000, true), (1_001, true), (1_002, false)] {
+        assert_eq!(followed.contains(&&key(function)), is_followed, "function {function}");
+    }
+    // What stays keeps its counts, in its own row.
+    let place = followed.iter().position(|followed| **followed == key(2)).expect("it is there");
+    assert_eq!(timeline.hourly(place).next().expect("one hour")[0], 2 * 1_002);
+}

@@ -30,6 +30,10 @@ pub(super) const FOLLOWED_SHARE_MIN: f64 = 0.001;
 /// Samples in a window from which on a function is followed.
 pub(super) const FOLLOWED_SAMPLES_MIN: u64 = 20;
 
+/// How many times as many samples a new function must have as the one whose place it takes: with less, two that have
+/// about as many would take turns, and neither would have a past.
+const REPLACES_FROM: u64 = 2;
+
 /// What one window says of a service.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct WindowCounts {
@@ -282,8 +286,8 @@ impl Timeline {
         Some(newest.saturating_sub((self.fine.slots_max as u64 - 1) * FINE_NS))
     }
 
-    /// Begins to follow the functions of a window that are large enough. When there is no room, one that is larger
-    /// takes the place of the one that had the least in the last two days.
+    /// Begins to follow the functions of a window that are large enough. When there is no room, one that is much
+    /// larger takes the place of the one that had the least in the last two days.
     fn follow(&mut self, window: &WindowCounts) {
         let least = (FOLLOWED_SHARE_MIN * window.total.samples as f64).ceil() as u64;
         let least = least.max(FOLLOWED_SAMPLES_MIN);
@@ -296,33 +300,43 @@ impl Timeline {
             .map(|(key, _, anywhere)| (*anywhere, key.clone()))
             .collect();
         fresh.sort_unstable_by(|left, right| right.cmp(left));
-        for (samples, key) in fresh {
-            if self.functions.len() >= HISTORY_FUNCTIONS_MAX && !self.forget_one_below(samples) {
-                return;
-            }
+        let room = HISTORY_FUNCTIONS_MAX.saturating_sub(self.functions.len());
+        if fresh.len() > room {
+            let replaced = self.make_room(&fresh[room..]);
+            fresh.truncate(room + replaced);
+        }
+        for (_, key) in fresh {
             self.functions.push(Followed { key, since_unix_ns: window.start_unix_ns });
             self.fine.add_function();
             self.hours.add_function();
         }
     }
 
-    /// Drops the function that had least on average in the last two days, if that is below `samples` a window.
-    fn forget_one_below(&mut self, samples: u64) -> bool {
-        let windows =
-            self.fine.totals.iter().filter(|total| total.samples > 0).count().max(1) as u64;
-        let sums = self.fine.counts.iter().map(|[_, anywhere]| {
-            anywhere.iter().map(|count| u64::from(*count)).sum::<u64>() / windows
-        });
-        let Some((at, mean)) = sums.enumerate().min_by_key(|(_, mean)| *mean) else {
-            return false;
-        };
-        if mean >= samples {
-            return false;
+    /// Drops the functions that had least on average in the last two days, each for one of `fresh` (samples a window,
+    /// descending) that has [`REPLACES_FROM`] times as many, and returns how many.
+    fn make_room(&mut self, fresh: &[(u64, FunctionKey)]) -> usize {
+        let recent = self.fine.len().saturating_sub(FINE_SLOTS_MAX);
+        let windows = self.fine.totals[recent..].iter().filter(|total| total.samples > 0).count();
+        let mut means: Vec<(u64, usize)> = (self.fine.counts.iter().enumerate())
+            .map(|(at, [_, anywhere])| {
+                let sum: u64 = anywhere[recent..].iter().map(|count| u64::from(*count)).sum();
+                (sum / windows.max(1) as u64, at)
+            })
+            .collect();
+        means.sort_unstable();
+        let mut dropped: Vec<usize> = (means.into_iter().zip(fresh))
+            .take_while(|((mean, _), (samples, _))| mean.max(&1) * REPLACES_FROM <= *samples)
+            .map(|((_, at), _)| at)
+            .collect();
+        dropped.sort_unstable();
+        for at in dropped.iter().rev() {
+            self.functions.remove(*at);
+            self.fine.counts.remove(*at);
+            self.hours.counts.remove(*at);
         }
-        self.functions.remove(at);
-        self.fine.counts.remove(at);
-        self.hours.counts.remove(at);
-        self.containment = Containment::default();
-        true
+        if !dropped.is_empty() {
+            self.containment = Containment::default();
+        }
+        dropped.len()
     }
 }
