@@ -10,3 +10,5 @@ pub mod profile;
 pub mod pprof;
 #[cfg(feature = "std")]
 pub mod wire;
+#[cfg(feature = "std")]
+pub mod stack_key;

@@ -147,6 +147,7 @@ fn refuse(rejection: &Rejection) -> Status {
 fn fail(error: &StoreError) -> Status {
     match error {
         StoreError::Inconsistent(_) => Status::invalid_argument(error.to_string()),
+        StoreError::UnknownStack => Status::failed_precondition(error.to_string()),
         StoreError::Disk { action, source } | StoreError::Sqlite { action, source } => {
             Status::unavailable(format!("failed to {action}: {source}"))
         }

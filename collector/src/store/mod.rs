@@ -3,10 +3,12 @@
 //! [`Store`] is synchronous: async callers go through `spawn_blocking`. What it answers is a profile or a number, never a
 //! row: nothing outside this folder knows that SQLite lies beneath.
 
+mod arrival;
 mod profile;
 mod sqlite;
 mod window;
 
+pub use arrival::Arrival;
 pub use profile::{Dictionary, WindowProfile};
 pub use window::{LostSamples, UnitSyscall, UnitWindow};
 
@@ -34,6 +36,12 @@ impl Store {
     /// When the file is not a store of ours, is newer than this build, is damaged, or is open in another collector.
     pub fn open(path: &Path, options: StoreOptions) -> Result<Self, StoreError> {
         Ok(Self { sqlite: Sqlite::open(path, options)? })
+    }
+
+    /// Seeds the keys of stacks: the store's own, and the same for as long as it lives.
+    #[must_use]
+    pub fn hash_seed(&self) -> u64 {
+        self.sqlite.hash_seed()
     }
 
     /// Stores a batch; returns after it is durable. A batch counts once however often it is written.
@@ -207,6 +215,9 @@ pub enum StoreError {
     /// A batch contradicts itself; validation before the store catches this.
     #[error("batch is inconsistent: {0}")]
     Inconsistent(&'static str),
+    /// The batch names a stack by its key alone, and the store does not know it, or no longer: it must come whole.
+    #[error("store does not know a stack that the batch names by its key")]
+    UnknownStack,
     /// What was read back is not what was written.
     #[error("store is damaged: {0}")]
     Damaged(&'static str),
@@ -231,6 +242,7 @@ impl StoreError {
             Self::Disk { .. } | Self::Sqlite { .. } | Self::Commit(_) => true,
             Self::Unusable { .. }
             | Self::Inconsistent(_)
+            | Self::UnknownStack
             | Self::Damaged(_)
             | Self::TooLarge { .. } => false,
         }

@@ -54,6 +54,10 @@ impl Sqlite {
         Ok(Self { path: path.to_owned(), writer, readers, names: Names::new(), _lock: lock })
     }
 
+    pub(super) fn hash_seed(&self) -> u64 {
+        self.writer.seed()
+    }
+
     pub(super) fn write(&self, batch: &v1::Batch) -> Result<Written, StoreError> {
         self.writer.write(batch)
     }

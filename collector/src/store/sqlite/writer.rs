@@ -22,6 +22,7 @@ const GROUP_BATCHES_MAX: usize = 64;
 const WAKE_EVERY: Duration = Duration::from_millis(100);
 
 pub(super) struct Writer {
+    seed: u64,
     core: Mutex<Core>,
     decided: Condvar,
     /// Callers on their way to the lock; the last of them commits.
@@ -50,14 +51,20 @@ impl Writer {
         let seed: i64 = connection
             .query_row("SELECT value FROM meta WHERE name = 'hash_seed'", [], |row| row.get(0))
             .map_err(failed("read the seed of the store"))?;
+        let seed = seed.cast_unsigned();
         let core = Core {
             connection,
-            dictionary: Dictionary::new(seed.cast_unsigned()),
+            dictionary: Dictionary::new(seed),
             packer: Packer::new()?,
             floor_unix_ns: 0,
             group: None,
         };
-        Ok(Self { core: Mutex::new(core), decided: Condvar::new(), queued: AtomicUsize::new(0) })
+        let (core, decided, queued) = (Mutex::new(core), Condvar::new(), AtomicUsize::new(0));
+        Ok(Self { seed, core, decided, queued })
+    }
+
+    pub(super) fn seed(&self) -> u64 {
+        self.seed
     }
 
     pub(super) fn write(&self, batch: &v1::Batch) -> Result<Written, StoreError> {
