@@ -3,6 +3,7 @@
 //! Decodes within limits, validates ([`validate`]), stores, answers. A batch that can never be stored is refused for
 //! good; one that cannot be stored now is refused so that its agent sends it again.
 
+mod blocking;
 mod validate;
 
 pub use validate::{AcceptedBatch, Rejection, validate};
@@ -99,7 +100,7 @@ impl Ingest for IngestService {
         let metrics = Arc::clone(&self.metrics);
         let retention_ns = self.retention_ns;
         // Runs to its end even if the agent hangs up: what was begun is stored, and the repetition is a duplicate.
-        let pushed = tokio::task::spawn_blocking(move || {
+        let pushed = blocking::run(move || {
             let pushed = push_batch(&store, &metrics, batch, retention_ns);
             // The slot goes with the work: an agent that hangs up does not make room for more.
             drop(extensions);

@@ -58,25 +58,38 @@ impl Client {
     ///
     /// When the address or the certificate is none.
     pub fn new(url: &str, authority: Option<&[u8]>) -> Result<Self, ClientError> {
-        let uri = parse_url(url)?;
-        let secure = uri.scheme_str() == Some("https");
-        let mut endpoint = Endpoint::from(uri)
-            .connect_timeout(CONNECT_DEADLINE)
-            .timeout(CALL_DEADLINE)
-            .http2_keep_alive_interval(CALL_DEADLINE)
-            .tcp_nodelay(true);
-        if secure {
+        let mut endpoint = Self::endpoint(url)?;
+        if endpoint.uri().scheme_str() == Some("https") {
             let tls = match authority {
                 Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),
                 None => ClientTlsConfig::new().with_enabled_roots(),
             };
             endpoint = endpoint.tls_config(tls)?;
         }
-        let ingest = IngestClient::new(endpoint.connect_lazy())
+        Ok(Self::over(endpoint.connect_lazy()))
+    }
+
+    /// Where the collector is and how long it may take, for a connection of one's own making.
+    ///
+    /// # Errors
+    ///
+    /// When the address is none.
+    pub fn endpoint(url: &str) -> Result<Endpoint, ClientError> {
+        Ok(Endpoint::from(parse_url(url)?)
+            .connect_timeout(CONNECT_DEADLINE)
+            .timeout(CALL_DEADLINE)
+            .http2_keep_alive_interval(CALL_DEADLINE)
+            .tcp_nodelay(true))
+    }
+
+    /// Sends over a connection that somebody else made.
+    #[must_use]
+    pub fn over(channel: Channel) -> Self {
+        let ingest = IngestClient::new(channel)
             .send_compressed(CompressionEncoding::Zstd)
             .accept_compressed(CompressionEncoding::Zstd)
             .max_encoding_message_size(BATCH_BYTES_MAX + 1024);
-        Ok(Self { ingest })
+        Self { ingest }
     }
 
     /// Sends one batch.

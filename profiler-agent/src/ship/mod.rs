@@ -6,7 +6,9 @@
 
 pub mod accounting;
 pub mod backoff;
+mod blocking;
 pub mod client;
+pub mod disk;
 pub mod encode;
 pub mod outbox;
 pub mod reason;
@@ -115,23 +117,23 @@ impl Shipper {
 
     async fn send_oldest(&mut self) -> anyhow::Result<Sent> {
         let outbox = self.outbox.clone();
-        let next = tokio::task::spawn_blocking(move || outbox.lock().next_batch()).await?;
+        let next = blocking::run(move || outbox.lock().next_batch()).await?;
         let Some((key, batch)) = next else { return Ok(Sent::NothingLeft) };
         let BatchKey { epoch, sequence } = key;
         let outbox = self.outbox.clone();
         match self.client.push(batch).await {
             Answer::Acknowledged => {
                 tracing::debug!(epoch, sequence, "the collector has stored a batch");
-                tokio::task::spawn_blocking(move || outbox.lock().acknowledge(key)).await?;
+                blocking::run(move || outbox.lock().acknowledge(key)).await?;
                 Ok(Sent::Settled)
             }
             Answer::Rejected(why) => {
                 tracing::error!(epoch, sequence, why, "the collector rejects a batch; it is lost");
-                tokio::task::spawn_blocking(move || outbox.lock().reject(key)).await?;
+                blocking::run(move || outbox.lock().reject(key)).await?;
                 Ok(Sent::Settled)
             }
             Answer::Retry(why) => {
-                tokio::task::spawn_blocking(move || outbox.lock().put_back()).await?;
+                blocking::run(move || outbox.lock().put_back()).await?;
                 tracing::warn!(
                     epoch,
                     sequence,

@@ -8,7 +8,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use profiler_common::wire::v1;
@@ -16,9 +16,10 @@ use prost::Message;
 use thiserror::Error;
 
 use super::accounting::{Accounting, BatchKey, Totals};
+use super::disk::Disk;
 use super::encode::{Encoded, HostFacts, encode};
 use super::reason;
-use super::spool::{Spool, SpoolError, write_durably};
+use super::spool::{Spool, SpoolError};
 use crate::fold::Window;
 
 /// Acknowledged batches between two writings of the books while a long spool is emptied: the books name each batch, so
@@ -27,6 +28,9 @@ const ACKNOWLEDGED_UNSAVED_MAX: usize = 64;
 
 /// Largest book that is read: 16,384 batches of about 300 bytes, and some room.
 const BOOKS_BYTES_MAX: u64 = 16 << 20;
+
+/// Notes the samples taken, newer than the books.
+const TAKEN_FILE: &str = "taken";
 
 /// Why the state folder cannot be used.
 #[derive(Debug, Error)]
@@ -61,6 +65,7 @@ pub struct OutboxOptions {
 #[derive(Debug)]
 pub struct Outbox {
     folder: PathBuf,
+    disk: Disk,
     agent_id: String,
     options: OutboxOptions,
     sequence: u64,
@@ -81,6 +86,15 @@ impl Outbox {
     ///
     /// When the folder cannot be made or written to, or another agent uses it. Damaged books are set aside instead.
     pub fn open(folder: &Path, options: OutboxOptions) -> Result<Self, OutboxError> {
+        Self::open_on(Disk::default(), folder, options)
+    }
+
+    /// Opens the state folder on a disk whose steps may be made to fail.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_on(disk: Disk, folder: &Path, options: OutboxOptions) -> Result<Self, OutboxError> {
         let failed = |action: &'static str, path: &Path| {
             let path = path.to_owned();
             move |source| OutboxError::Io { action, path, source }
@@ -90,15 +104,16 @@ impl Outbox {
         made.map_err(failed("make the state folder", folder))?;
         let lock = lock(folder)?;
         let id_path = folder.join("agent-id");
-        let agent_id = read_or_make_agent_id(&id_path)
+        let agent_id = read_or_make_agent_id(&disk, &id_path)
             .map_err(failed("read or write the agent id", &id_path))?;
         let spool_folder = folder.join("spool");
-        let (spool, found) = Spool::open(&spool_folder, options.spool_bytes_max)
+        let (spool, found) = Spool::open(&spool_folder, options.spool_bytes_max, disk.clone())
             .map_err(failed("open the spool", &spool_folder))?;
-        let taken_path = folder.join("taken");
+        let taken_path = folder.join(TAKEN_FILE);
         let (taken, noted) = open_taken(&taken_path).map_err(failed("open", &taken_path))?;
         let mut outbox = Self {
             folder: folder.to_owned(),
+            disk,
             agent_id,
             options,
             sequence: 0,
@@ -114,7 +129,7 @@ impl Outbox {
             Err(error) => {
                 tracing::warn!(error = %error, "the accounting is damaged; it starts anew");
                 let damaged = outbox.folder.join("accounting.damaged");
-                let _kept_if_possible = fs::rename(outbox.books_path(), damaged);
+                let _kept_if_possible = outbox.disk.rename(&outbox.books_path(), &damaged);
                 outbox.adopt(&found);
             }
         }
@@ -236,13 +251,13 @@ impl Outbox {
     pub fn save(&mut self) -> io::Result<()> {
         let path = self.books_path();
         let books = serde_json::to_vec(&self.accounting).map_err(io::Error::other)?;
-        let mut saved = write_durably(&path, &books);
+        let mut saved = self.disk.write_durably(&path, &books);
         let had_settled = !self.settled.is_empty();
         for key in std::mem::take(&mut self.settled) {
             self.spool.remove(key);
         }
         if saved.is_err() && had_settled {
-            saved = write_durably(&path, &books);
+            saved = self.disk.write_durably(&path, &books);
         }
         saved
     }
@@ -251,7 +266,8 @@ impl Outbox {
     pub fn note_taken(&self) {
         // As wide as any number, so that nothing of an older one stays behind it.
         let number = format!("{:020}", self.accounting.taken());
-        if let Err(error) = self.taken.write_all_at(number.as_bytes(), 0) {
+        let path = self.folder.join(TAKEN_FILE);
+        if let Err(error) = self.disk.note(&self.taken, &path, number.as_bytes()) {
             tracing::debug!(%error, "failed to note the number of samples taken");
         }
     }
@@ -327,7 +343,7 @@ fn read_books(path: &Path) -> io::Result<Option<Accounting>> {
     Ok(Some(serde_json::from_slice(&books)?))
 }
 
-fn read_or_make_agent_id(path: &Path) -> io::Result<String> {
+fn read_or_make_agent_id(disk: &Disk, path: &Path) -> io::Result<String> {
     const DIGITS: usize = 32;
     if let Ok(id) = fs::read_to_string(path) {
         let id = id.trim();
@@ -339,7 +355,7 @@ fn read_or_make_agent_id(path: &Path) -> io::Result<String> {
     let mut random = [0; DIGITS / 2];
     File::open("/dev/urandom")?.read_exact(&mut random)?;
     let id: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    write_durably(path, id.as_bytes())?;
+    disk.write_durably(path, id.as_bytes())?;
     Ok(id)
 }
 

@@ -5,8 +5,8 @@
 //! up, and the caller keeps the books.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use profiler_common::wire::BATCH_BYTES_MAX;
@@ -14,6 +14,7 @@ use thiserror::Error;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::accounting::BatchKey;
+use super::disk::Disk;
 use super::reason;
 
 /// Most files in the folder, so that reading it stays quick: at one batch every 10 s a day and a half.
@@ -63,6 +64,7 @@ enum Place {
 #[derive(Debug)]
 pub struct Spool {
     folder: PathBuf,
+    disk: Disk,
     bytes_max: u64,
     batches: BTreeMap<BatchKey, Place>,
     disk_bytes: u64,
@@ -82,10 +84,11 @@ impl Spool {
     /// # Errors
     ///
     /// When the folder cannot be made, read or written to.
-    pub fn open(folder: &Path, bytes_max: u64) -> io::Result<(Self, Vec<Found>)> {
+    pub fn open(folder: &Path, bytes_max: u64, disk: Disk) -> io::Result<(Self, Vec<Found>)> {
         fs::create_dir_all(folder.join(FOLDER_DAMAGED))?;
         let mut spool = Self {
             folder: folder.to_owned(),
+            disk,
             bytes_max,
             batches: BTreeMap::new(),
             disk_bytes: 0,
@@ -168,7 +171,7 @@ impl Spool {
     /// Removes a batch that is settled.
     pub fn remove(&mut self, key: BatchKey) {
         if let Some(path) = self.forget(key)
-            && let Err(error) = fs::remove_file(&path)
+            && let Err(error) = self.disk.remove(&path)
         {
             tracing::warn!(error = %error, path = %path.display(), "failed to remove a settled batch");
         }
@@ -179,9 +182,9 @@ impl Spool {
         let Some(path) = self.forget(key) else { return };
         let damaged = self.folder.join(FOLDER_DAMAGED);
         let target = damaged.join(path.file_name().unwrap_or_default());
-        if fs::rename(&path, &target).is_err() {
+        if self.disk.rename(&path, &target).is_err() {
             // Read again and again it would stop all that lies behind it.
-            let _gone_or_unremovable = fs::remove_file(&path);
+            let _gone_or_unremovable = self.disk.remove(&path);
         }
         let mut kept: Vec<PathBuf> = fs::read_dir(&damaged)
             .map(|entries| entries.filter_map(Result::ok).map(|entry| entry.path()).collect())
@@ -278,29 +281,8 @@ impl Spool {
     fn write(&self, key: BatchKey, samples: u64, file: &[u8]) -> io::Result<PathBuf> {
         let name = format!("{:020}-{:010}-{samples}.batch", key.epoch, key.sequence);
         let path = self.folder.join(name);
-        write_durably(&path, file)?;
+        self.disk.write_durably(&path, file)?;
         Ok(path)
-    }
-}
-
-/// Replaces a file whole: writes beside it, syncs, renames, and syncs the folder.
-///
-/// # Errors
-///
-/// When any step fails; what was there before is still there then.
-pub fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension("tmp");
-    let written = File::create(&beside).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    if let Err(error) = written.and_then(|()| fs::rename(&beside, path)) {
-        let _half_written = fs::remove_file(&beside);
-        return Err(error);
-    }
-    match path.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
     }
 }
 

@@ -25,7 +25,7 @@ fn first_file(folder: &Path) -> PathBuf {
 #[test]
 fn a_full_spool_drops_the_oldest() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut spool, _) = Spool::open(folder.path(), 10_000).unwrap();
+    let (mut spool, _) = Spool::open(folder.path(), 10_000, Disk::default()).unwrap();
     for sequence in 1..=3 {
         assert_eq!(spool.keep(key(sequence), 5, &noise(sequence, 3_000)), []);
     }
@@ -40,7 +40,7 @@ fn a_full_spool_drops_the_oldest() {
 #[test]
 fn a_batch_on_its_way_is_not_dropped() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut spool, _) = Spool::open(folder.path(), 10_000).unwrap();
+    let (mut spool, _) = Spool::open(folder.path(), 10_000, Disk::default()).unwrap();
     for sequence in 1..=3 {
         spool.keep(key(sequence), 5, &noise(sequence, 3_000));
     }
@@ -55,7 +55,7 @@ fn a_batch_on_its_way_is_not_dropped() {
 #[test]
 fn a_batch_larger_than_the_spool_is_dropped_itself() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut spool, _) = Spool::open(folder.path(), 1_000).unwrap();
+    let (mut spool, _) = Spool::open(folder.path(), 1_000, Disk::default()).unwrap();
     let dropped = spool.keep(key(1), 5, &noise(1, 3_000));
     assert_eq!(dropped, [Dropped { key: key(1), reason: "spool_full" }]);
     assert!(spool.is_empty() && spool.bytes() == 0);
@@ -64,14 +64,14 @@ fn a_batch_larger_than_the_spool_is_dropped_itself() {
 #[test]
 fn batches_come_back_in_order_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut spool, _) = Spool::open(folder.path(), 1 << 20).unwrap();
+    let (mut spool, _) = Spool::open(folder.path(), 1 << 20, Disk::default()).unwrap();
     let late = BatchKey { epoch: 8, sequence: 1 };
     spool.keep(late, 3, b"late");
     spool.keep(key(10), 2, b"ten");
     spool.keep(key(9), 1, b"nine");
     fs::write(folder.path().join("half.tmp"), b"half").unwrap();
     drop(spool);
-    let (mut spool, found) = Spool::open(folder.path(), 1 << 20).unwrap();
+    let (mut spool, found) = Spool::open(folder.path(), 1 << 20, Disk::default()).unwrap();
     assert_eq!(found, [(key(9), 1), (key(10), 2), (late, 3)]);
     let mut read = Vec::new();
     while let Some(oldest) = spool.oldest() {
@@ -79,14 +79,14 @@ fn batches_come_back_in_order_after_a_restart() {
         spool.remove(oldest);
     }
     assert_eq!(read, [b"nine".to_vec(), b"ten".to_vec(), b"late".to_vec()]);
-    assert_eq!(Spool::open(folder.path(), 1 << 20).unwrap().1, []);
+    assert_eq!(Spool::open(folder.path(), 1 << 20, Disk::default()).unwrap().1, []);
     assert!(!folder.path().join("half.tmp").exists());
 }
 
 #[test]
 fn a_damaged_file_is_refused_and_set_aside() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut spool, _) = Spool::open(folder.path(), 1 << 20).unwrap();
+    let (mut spool, _) = Spool::open(folder.path(), 1 << 20, Disk::default()).unwrap();
     spool.keep(key(1), 4, b"one");
     spool.keep(key(2), 4, b"two");
     let path = first_file(folder.path());
@@ -104,7 +104,7 @@ fn a_damaged_file_is_refused_and_set_aside() {
 fn what_the_disk_refuses_waits_in_memory_until_it_takes_it() {
     let folder = tempfile::tempdir().unwrap();
     let inner = folder.path().join("spool");
-    let (mut spool, _) = Spool::open(&inner, 1 << 20).unwrap();
+    let (mut spool, _) = Spool::open(&inner, 1 << 20, Disk::default()).unwrap();
     // A file where the folder should be: every write fails, for root too.
     fs::remove_dir_all(&inner).unwrap();
     fs::write(&inner, b"").unwrap();
@@ -114,8 +114,12 @@ fn what_the_disk_refuses_waits_in_memory_until_it_takes_it() {
     fs::create_dir_all(&inner).unwrap();
     spool.keep(key(2), 4, b"two");
     drop(spool);
-    let found: Vec<BatchKey> =
-        Spool::open(&inner, 1 << 20).unwrap().1.into_iter().map(|(key, _)| key).collect();
+    let found: Vec<BatchKey> = Spool::open(&inner, 1 << 20, Disk::default())
+        .unwrap()
+        .1
+        .into_iter()
+        .map(|(key, _)| key)
+        .collect();
     assert_eq!(found, [key(1), key(2)]);
 }
 
@@ -123,7 +127,7 @@ fn what_the_disk_refuses_waits_in_memory_until_it_takes_it() {
 fn memory_is_bounded_and_drops_the_oldest() {
     let folder = tempfile::tempdir().unwrap();
     let inner = folder.path().join("spool");
-    let (mut spool, _) = Spool::open(&inner, 5_000).unwrap();
+    let (mut spool, _) = Spool::open(&inner, 5_000, Disk::default()).unwrap();
     fs::remove_dir_all(&inner).unwrap();
     fs::write(&inner, b"").unwrap();
     assert_eq!(spool.keep(key(1), 4, &noise(1, 3_000)), []);
