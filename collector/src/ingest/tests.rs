@@ -97,7 +97,7 @@ async fn a_message_that_unpacks_past_the_limit_is_refused_and_the_server_lives()
 #[tokio::test]
 async fn a_full_disk_asks_the_agent_to_come_again() {
     let (_folder, store, mut client) = start().await;
-    store.limit_pages(2);
+    store.limit_pages(2).unwrap();
     let mut big = batch();
     for index in 0..2000_u32 {
         big.strings.push(format!("{index:0>60}"));
@@ -108,7 +108,7 @@ async fn a_full_disk_asks_the_agent_to_come_again() {
     }
     let error = client.push(request(big.clone())).await.unwrap_err();
     assert_eq!(error.code(), Code::Unavailable, "{error}");
-    store.limit_pages(1 << 20);
+    store.limit_pages(1 << 20).unwrap();
     let pushed = client.push(request(big)).await.unwrap().into_inner();
     assert_eq!(pushed.outcome(), v1::Outcome::Stored);
     assert_eq!(store.stats().unwrap().samples_stored, 2003);

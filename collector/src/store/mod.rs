@@ -174,10 +174,14 @@ impl Store {
         self.sqlite.save_state(key, expected_version, value)
     }
 
-    /// Makes the disk look full at so many pages of the store.
-    #[cfg(test)]
-    pub(crate) fn limit_pages(&self, pages: u32) {
-        self.sqlite.limit_pages(pages);
+    /// Makes the disk look full at so many pages of the store: for tests and simulations.
+    ///
+    /// # Errors
+    ///
+    /// When SQLite does not take the limit.
+    #[doc(hidden)]
+    pub fn limit_pages(&self, pages: u32) -> Result<(), StoreError> {
+        self.sqlite.limit_pages(pages)
     }
 }
 

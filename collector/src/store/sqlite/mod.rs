@@ -62,9 +62,8 @@ impl Sqlite {
         self.writer.write(batch)
     }
 
-    #[cfg(test)]
-    pub(super) fn limit_pages(&self, pages: u32) {
-        self.writer.limit_pages(pages);
+    pub(super) fn limit_pages(&self, pages: u32) -> Result<(), StoreError> {
+        self.writer.limit_pages(pages)
     }
 
     pub(super) fn stats(&self) -> Result<StoreStats, StoreError> {

@@ -351,12 +351,12 @@ fn a_full_disk_refuses_the_batch_and_keeps_what_was_accepted() {
     drop(store);
     let path = folder.path().join("store.db");
     let store = Store::open(&path, StoreOptions::default()).unwrap();
-    store.limit_pages(2);
+    store.limit_pages(2).unwrap();
     let big: Vec<u64> = (1..5000).collect();
     let error = store.write(&batch(2, T0, "v1", &big)).unwrap_err();
     assert!(matches!(error, StoreError::Disk { .. }), "{error:?}");
     assert!(error.is_transient());
-    store.limit_pages(1 << 20);
+    store.limit_pages(1 << 20).unwrap();
     assert_eq!(store.write(&batch(2, T0, "v1", &big)).unwrap(), Written::Stored);
     let sum: u64 = 1 + big.iter().sum::<u64>();
     assert_eq!(query::merge(&store, &select(&[]), ALWAYS).unwrap().total(), sum);

@@ -124,9 +124,9 @@ impl Writer {
             .map_err(failed("give space back"))
     }
 
-    #[cfg(test)]
-    pub(super) fn limit_pages(&self, pages: u32) {
-        self.lock().connection.pragma_update(None, "max_page_count", pages).unwrap();
+    pub(super) fn limit_pages(&self, pages: u32) -> Result<(), StoreError> {
+        let limited = self.lock().connection.pragma_update(None, "max_page_count", pages);
+        limited.map_err(failed("limit the pages"))
     }
 
     fn commit_if_last(&self, core: &mut Core) {
