@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use flamewatch_collector::alert::{AlertBook, AlertOptions, Evaluator};
 use flamewatch_collector::detect::Policy;
 use flamewatch_collector::detect::temporal::TemporalOptions;
-use flamewatch_collector::store::{Store, StoreOptions};
+use flamewatch_collector::store::{SqliteStore, Store, StoreOptions};
 use profiler_common::wire::{PROTOCOL_VERSION, v1};
 
 const SERVICES: u32 = 500;
@@ -46,10 +46,10 @@ fn main() -> Result<()> {
 }
 
 fn measure(path: &Path) -> Result<()> {
-    let store = Arc::new(Store::open(path, StoreOptions::default())?);
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(path, StoreOptions::default())?);
     let started = Instant::now();
     // All but the newest window; that one comes between the two evaluations.
-    fill(&store, 0..(WINDOWS - 1) * BATCHES_OF_WINDOW)?;
+    fill(&*store, 0..(WINDOWS - 1) * BATCHES_OF_WINDOW)?;
     let bytes = store.stats()?.bytes_on_disk;
     println!(
         "{SERVICES} services, {UNITS} units each, {} windows, {STACKS} stacks of {DEPTH} frames; written in {:.0} s, {} MB",
@@ -58,7 +58,7 @@ fn measure(path: &Path) -> Result<()> {
         bytes >> 20
     );
     let options = AlertOptions::default();
-    let book = Arc::new(AlertBook::load(&store)?);
+    let book = Arc::new(AlertBook::load(&*store)?);
     let evaluator = Evaluator::new(
         Arc::clone(&store),
         Arc::clone(&book),
@@ -68,7 +68,7 @@ fn measure(path: &Path) -> Result<()> {
     )?;
     let before_kb = forget_peak();
     run(&evaluator, WINDOWS - 1, "all released, first look, history read")?;
-    fill(&store, (WINDOWS - 1) * BATCHES_OF_WINDOW..WINDOWS * BATCHES_OF_WINDOW)?;
+    fill(&*store, (WINDOWS - 1) * BATCHES_OF_WINDOW..WINDOWS * BATCHES_OF_WINDOW)?;
     run(&evaluator, WINDOWS, "all released, next look")?;
     run(&evaluator, WINDOWS, "nothing new")?;
     println!(
@@ -95,7 +95,7 @@ fn run(evaluator: &Evaluator, windows: u64, what: &str) -> Result<()> {
     Ok(())
 }
 
-fn fill(store: &Store, batches: std::ops::Range<u64>) -> Result<()> {
+fn fill(store: &dyn Store, batches: std::ops::Range<u64>) -> Result<()> {
     for number in batches {
         for unit in 0..UNITS {
             store.write(&batch(number, unit)).context("failed to write a batch")?;

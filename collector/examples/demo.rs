@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use flamewatch_collector::store::{Store, StoreOptions};
+use flamewatch_collector::store::{SqliteStore, Store as _, StoreOptions};
 use indexmap::IndexSet;
 use profiler_common::abi::latency::bucket_of;
 use profiler_common::abi::sample::WalkEnd;
@@ -85,7 +85,8 @@ const POSTGRES: &[(&str, u64)] = &[
 fn main() -> Result<()> {
     let path = std::env::args_os().nth(1).map(PathBuf::from);
     let path = path.context("failed to start: expected the path of a new store")?;
-    let store = Store::open(&path, StoreOptions::default()).context("failed to open the store")?;
+    let store =
+        SqliteStore::open(&path, StoreOptions::default()).context("failed to open the store")?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("failed to read the clock")?;
     let end = u64::try_from(now.as_nanos())? / WINDOW_NS * WINDOW_NS;
     let mut noise = Noise(0x9e37_79b9_7f4a_7c15);

@@ -20,7 +20,7 @@ const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset
 #[derive(Clone)]
 pub struct Admin {
     /// The store.
-    pub store: Arc<Store>,
+    pub store: Arc<dyn Store>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// The alerts.

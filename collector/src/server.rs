@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::ingest::{IngestService, unix_ns};
 use crate::metrics::Metrics;
 use crate::show;
-use crate::store::{Store, StoreOptions};
+use crate::store::{SqliteStore, Store, StoreOptions};
 
 const DAY_NS: u64 = 86_400 * 1_000_000_000;
 
@@ -54,13 +54,13 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let grpc = listen(config.grpc).await?;
     let http = listen(config.http).await?;
     let (grpc_address, http_address) = (grpc.local_addr()?, http.local_addr()?);
-    let store = Arc::new(open_store(config.store.clone()).await?);
+    let store = open_store(config.store.clone()).await?;
     let metrics = Arc::new(Metrics::new());
     let retention_ns = u64::from(config.retention_days) * DAY_NS;
     let shutdown = CancellationToken::new();
     let mut stages = JoinSet::new();
 
-    let alerts = Arc::new(AlertBook::load(&store)?);
+    let alerts = Arc::new(AlertBook::load(&*store)?);
     let ingest = IngestService::new(Arc::clone(&store), Arc::clone(&metrics), retention_ns);
     stages.spawn(accept(grpc, ingest, shutdown.clone()));
     stages.spawn(retain(Arc::clone(&store), retention_ns, shutdown.clone()));
@@ -101,7 +101,7 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("failed to listen on `{address}`"))
 }
 
-async fn open_store(path: PathBuf) -> anyhow::Result<Store> {
+async fn open_store(path: PathBuf) -> anyhow::Result<Arc<dyn Store>> {
     let open = move || {
         if let Some(folder) = path.parent().filter(|folder| *folder != Path::new("")) {
             // Profiles name functions and hosts, which are nobody else's business.
@@ -111,7 +111,8 @@ async fn open_store(path: PathBuf) -> anyhow::Result<Store> {
                 .create(folder)
                 .with_context(|| format!("failed to make the folder `{}`", folder.display()))?;
         }
-        Ok(Store::open(&path, StoreOptions::default())?)
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path, StoreOptions::default())?);
+        Ok(store)
     };
     tokio::task::spawn_blocking(open).await.context("failed to open the store")?
 }
@@ -167,7 +168,7 @@ async fn answer(
 
 /// Deletes what is past retention, every hour.
 async fn retain(
-    store: Arc<Store>,
+    store: Arc<dyn Store>,
     retention_ns: u64,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {

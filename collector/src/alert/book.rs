@@ -64,7 +64,7 @@ impl AlertBook {
     /// # Errors
     ///
     /// When the store cannot be read or holds a book of another form.
-    pub fn load(store: &Store) -> anyhow::Result<Self> {
+    pub fn load(store: &dyn Store) -> anyhow::Result<Self> {
         let Some((version, bytes)) = store.load_state(STATE_KEY)? else {
             return Ok(Self::default());
         };
@@ -97,7 +97,7 @@ impl AlertBook {
     /// When there is no such alert, it is not open, or the store cannot be written; then nothing has changed.
     pub fn accept(
         &self,
-        store: &Store,
+        store: &dyn Store,
         fingerprint: &str,
         note: &str,
         now_seconds: f64,
@@ -126,7 +126,7 @@ impl AlertBook {
     /// When there is no such alert, it is not accepted, or the store cannot be written; then nothing has changed.
     pub fn withdraw(
         &self,
-        store: &Store,
+        store: &dyn Store,
         fingerprint: &str,
         now_seconds: f64,
     ) -> Result<Alert, DecisionError> {
@@ -149,7 +149,7 @@ impl AlertBook {
 
     fn decide(
         &self,
-        store: &Store,
+        store: &dyn Store,
         fingerprint: &str,
         now_seconds: f64,
         change: impl FnOnce(&mut Alert) -> Result<(), DecisionError>,
@@ -180,7 +180,7 @@ impl AlertBook {
     /// When the store cannot be written, or another collector wrote to it; the book in memory is replaced anyway.
     pub(super) fn replace(
         &self,
-        store: &Store,
+        store: &dyn Store,
         alerts: Vec<Alert>,
         now_seconds: f64,
     ) -> anyhow::Result<()> {
@@ -224,7 +224,7 @@ impl AlertBook {
 }
 
 impl Inner {
-    fn save(&mut self, store: &Store) -> anyhow::Result<()> {
+    fn save(&mut self, store: &dyn Store) -> anyhow::Result<()> {
         let bytes = saved::write(self.alerts.values(), &self.self_tests)?;
         if store.save_state(STATE_KEY, self.version, &bytes)? {
             self.version += 1;

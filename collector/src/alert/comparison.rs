@@ -36,14 +36,14 @@ pub(super) struct Comparison {
 
 /// Reads windows of one service, each version and range once.
 pub(super) struct Windows<'s> {
-    pub(super) store: &'s Store,
+    pub(super) store: &'s dyn Store,
     pub(super) service: &'s str,
     pub(super) window_ns: u64,
     read: BTreeMap<Arm, OnceCell<Rc<Vec<UnitWindow>>>>,
 }
 
 impl<'s> Windows<'s> {
-    pub(super) const fn new(store: &'s Store, service: &'s str, window_ns: u64) -> Self {
+    pub(super) const fn new(store: &'s dyn Store, service: &'s str, window_ns: u64) -> Self {
         Self { store, service, window_ns, read: BTreeMap::new() }
     }
 
@@ -61,7 +61,7 @@ impl<'s> Windows<'s> {
 }
 
 fn read(
-    store: &Store,
+    store: &dyn Store,
     selection: &Selection,
     mut range: TimeRange,
     window_ns: u64,

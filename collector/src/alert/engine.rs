@@ -32,7 +32,7 @@ const TEMPORAL_WINDOW_SECONDS: f64 = 780.0;
 /// Everything an evaluation needs.
 #[derive(Debug)]
 pub(super) struct Engine {
-    pub(super) store: Arc<Store>,
+    pub(super) store: Arc<dyn Store>,
     pub(super) book: Arc<AlertBook>,
     pub(super) policy: Policy,
     pub(super) temporal: TemporalOptions,
@@ -74,7 +74,7 @@ impl Engine {
         for known in by_service.into_values() {
             alerts.extend(self.finished(known, now));
         }
-        self.book.replace(&self.store, alerts.clone(), now)?;
+        self.book.replace(&*self.store, alerts.clone(), now)?;
         Ok(alerts)
     }
 
@@ -91,7 +91,7 @@ impl Engine {
             let window = plan.candidate.end_unix_ns / window_ns;
             if self.judged().get(service) != Some(&window) {
                 let mut turn = Turn {
-                    windows: Windows::new(&self.store, service, window_ns),
+                    windows: Windows::new(&*self.store, service, window_ns),
                     policy,
                     options: &self.options,
                     now: now_unix_ns as f64 / 1e9,
@@ -117,7 +117,7 @@ impl Engine {
         alerts: Vec<Alert>,
         now_unix_ns: u64,
     ) -> Result<Vec<Alert>, StoreError> {
-        let observed = self.memory.observe(&self.store, service, now_unix_ns)?;
+        let observed = self.memory.observe(&*self.store, service, now_unix_ns)?;
         if !observed.is_new || observed.is_behind {
             return Ok(alerts);
         }
@@ -186,7 +186,7 @@ impl Engine {
         let plan = plan(versions, &self.options, now_unix_ns).unwrap();
         let window_ns = window_ns(&self.options);
         let mut turn = Turn {
-            windows: Windows::new(&self.store, service, window_ns),
+            windows: Windows::new(&*self.store, service, window_ns),
             policy: &self.policy,
             options: &self.options,
             now: 0.0,

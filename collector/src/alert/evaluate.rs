@@ -46,7 +46,7 @@ impl Evaluator {
     ///
     /// When an address in the options is no URL.
     pub fn new(
-        store: Arc<Store>,
+        store: Arc<dyn Store>,
         book: Arc<AlertBook>,
         policy: Policy,
         temporal: TemporalOptions,
@@ -104,7 +104,7 @@ impl Evaluator {
             };
         }
         let engine = Arc::clone(&self.engine);
-        let saved = tokio::task::spawn_blocking(move || engine.memory.save(&engine.store)).await;
+        let saved = tokio::task::spawn_blocking(move || engine.memory.save(&*engine.store)).await;
         if !matches!(saved, Ok(Ok(()))) {
             error!("failed to save the history of services: some hours are read again");
         }
@@ -119,7 +119,7 @@ impl Evaluator {
         let told = self.notifiers.tell(alerts, now).await;
         let engine = Arc::clone(&self.engine);
         tokio::task::spawn_blocking(move || {
-            engine.book.replace(&engine.store, told, now as f64 / 1e9)
+            engine.book.replace(&*engine.store, told, now as f64 / 1e9)
         })
         .await
         .context("failed to save alerts: the task ended early")?

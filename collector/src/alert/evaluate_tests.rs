@@ -6,13 +6,14 @@ use super::*;
 use crate::alert::{AlertName, AlertState, Mode, Topic};
 use crate::detect::{Subject, SyscallMetric};
 use crate::gate::tests::{SECOND, T0, V1, V2, open, write, write_broken};
+use crate::store::SqliteStore;
 
-fn engine(store: Store) -> Engine {
+fn engine(store: SqliteStore) -> Engine {
     on(Arc::new(store), AlertBook::default())
 }
 
 /// As a collector that just started, with this book.
-fn on(store: Arc<Store>, book: AlertBook) -> Engine {
+fn on(store: Arc<dyn Store>, book: AlertBook) -> Engine {
     Engine {
         store,
         book: Arc::new(book),
@@ -30,11 +31,11 @@ fn released() -> (tempfile::TempDir, Engine) {
     let (folder, store) = open();
     let engine = engine(store);
     for window in 0..8 {
-        write(&engine.store, ("a", "1"), window, (&V1, 1), 0);
+        write(&*engine.store, ("a", "1"), window, (&V1, 1), 0);
         assert!(evaluated(&engine, window).is_empty());
     }
     for window in 8..16 {
-        write(&engine.store, ("a", "2"), window, (&V2, 1), 40);
+        write(&*engine.store, ("a", "2"), window, (&V2, 1), 40);
         evaluated(&engine, window);
     }
     (folder, engine)
@@ -77,10 +78,10 @@ fn an_alert_on_broken_stacks_says_so() {
     let (_folder, store) = open();
     let engine = engine(store);
     for window in 0..8 {
-        write_broken(&engine.store, ("a", "1"), window, &V1, 100);
+        write_broken(&*engine.store, ("a", "1"), window, &V1, 100);
     }
     for window in 8..16 {
-        write_broken(&engine.store, ("a", "2"), window, &V2, 4);
+        write_broken(&*engine.store, ("a", "2"), window, &V2, 4);
         evaluated(&engine, window);
     }
     let alerts = engine.book.snapshot();
@@ -93,7 +94,7 @@ fn an_alert_on_broken_stacks_says_so() {
 fn alerts_resolve_when_the_old_version_comes_back() {
     let (_folder, engine) = released();
     for window in 16..26 {
-        write(&engine.store, ("a", "1"), window, (&V1, 1), 0);
+        write(&*engine.store, ("a", "1"), window, (&V1, 1), 0);
         evaluated(&engine, window);
     }
     let alerts = engine.book.snapshot();
@@ -116,7 +117,7 @@ fn silence_makes_stale_and_data_end_it() {
     }
     assert!(engine.book.snapshot().iter().all(|alert| alert.state == AlertState::Stale));
     for window in 30..34 {
-        write(&engine.store, ("a", "2"), window, (&V2, 1), 40);
+        write(&*engine.store, ("a", "2"), window, (&V2, 1), 40);
         evaluated(&engine, window);
     }
     let after = engine.book.snapshot();
@@ -128,7 +129,7 @@ fn silence_makes_stale_and_data_end_it() {
 fn a_lasting_regression_does_not_become_its_own_baseline() {
     let (_folder, engine) = released();
     for window in 16..60 {
-        write(&engine.store, ("a", "2"), window, (&V2, 1), 40);
+        write(&*engine.store, ("a", "2"), window, (&V2, 1), 40);
         evaluated(&engine, window);
     }
     assert!(engine.book.snapshot().iter().all(|alert| alert.state == AlertState::Firing));
@@ -137,7 +138,7 @@ fn a_lasting_regression_does_not_become_its_own_baseline() {
 #[test]
 fn a_restart_keeps_the_book() {
     let (_folder, engine) = released();
-    let book = AlertBook::load(&engine.store).unwrap();
+    let book = AlertBook::load(&*engine.store).unwrap();
     assert_eq!(states(&book.snapshot()), states(&engine.book.snapshot()));
     assert_eq!(book.snapshot().len(), 2);
 }
@@ -147,10 +148,10 @@ fn the_same_data_twice_confirm_nothing() {
     let (_folder, store) = open();
     let engine = engine(store);
     for window in 0..8 {
-        write(&engine.store, ("a", "1"), window, (&V1, 1), 0);
+        write(&*engine.store, ("a", "1"), window, (&V1, 1), 0);
     }
     for window in 8..13 {
-        write(&engine.store, ("a", "2"), window, (&V2, 1), 0);
+        write(&*engine.store, ("a", "2"), window, (&V2, 1), 0);
     }
     for _again in 0..5 {
         let alerts = evaluated(&engine, 12);
@@ -166,10 +167,10 @@ fn a_build_that_just_appeared_raises_nothing() {
     let (_folder, store) = open();
     let engine = engine(store);
     for window in 0..8 {
-        write(&engine.store, ("a", "0123456789ab"), window, (&V1, 1), 0);
+        write(&*engine.store, ("a", "0123456789ab"), window, (&V1, 1), 0);
     }
     for window in 8..15 {
-        write(&engine.store, ("a", "ba9876543210"), window, (&V2, 1), 0);
+        write(&*engine.store, ("a", "ba9876543210"), window, (&V2, 1), 0);
         assert!(evaluated(&engine, window).is_empty());
     }
 }
@@ -201,10 +202,10 @@ fn a_restart_tells_nobody_twice_and_goes_on_where_it_was() {
     for alert in &mut told {
         alert.delivered.insert("hook".to_owned(), AlertState::Firing);
     }
-    engine.book.replace(&engine.store, told.clone(), 0.0).unwrap();
-    let again = on(Arc::clone(&engine.store), AlertBook::load(&engine.store).unwrap());
+    engine.book.replace(&*engine.store, told.clone(), 0.0).unwrap();
+    let again = on(Arc::clone(&engine.store), AlertBook::load(&*engine.store).unwrap());
     evaluated(&again, 15);
-    write(&again.store, ("a", "2"), 16, (&V2, 1), 40);
+    write(&*again.store, ("a", "2"), 16, (&V2, 1), 40);
     evaluated(&again, 16);
     let after = again.book.snapshot();
     assert_eq!(after.len(), told.len());
@@ -219,14 +220,14 @@ fn a_restart_does_not_make_one_window_two() {
     let (_folder, store) = open();
     let first = engine(store);
     for window in 0..8 {
-        write(&first.store, ("a", "1"), window, (&V1, 1), 0);
+        write(&*first.store, ("a", "1"), window, (&V1, 1), 0);
     }
     for window in 8..13 {
-        write(&first.store, ("a", "2"), window, (&V2, 1), 0);
+        write(&*first.store, ("a", "2"), window, (&V2, 1), 0);
     }
     evaluated(&first, 12);
     for _restart in 0..3 {
-        let again = on(Arc::clone(&first.store), AlertBook::load(&first.store).unwrap());
+        let again = on(Arc::clone(&first.store), AlertBook::load(&*first.store).unwrap());
         evaluated(&again, 12);
         let alert = checksum(&again);
         assert_eq!((alert.state, alert.track.streak), (AlertState::Pending, 1));
@@ -238,7 +239,7 @@ fn a_later_release_that_makes_it_worse_escalates_the_same_alert() {
     let (_folder, engine) = released();
     let before = checksum(&engine);
     for window in 16..24 {
-        write(&engine.store, ("a", "3"), window, (&V3, 1), 40);
+        write(&*engine.store, ("a", "3"), window, (&V3, 1), 40);
         evaluated(&engine, window);
     }
     let after = checksum(&engine);
@@ -254,7 +255,7 @@ fn a_later_release_that_makes_it_worse_escalates_the_same_alert() {
 fn a_later_release_that_is_as_slow_is_no_news() {
     let (_folder, engine) = released();
     for window in 16..26 {
-        write(&engine.store, ("a", "3"), window, (&V2, 1), 40);
+        write(&*engine.store, ("a", "3"), window, (&V2, 1), 40);
         evaluated(&engine, window);
     }
     let alerts = engine.book.snapshot();
@@ -269,18 +270,18 @@ fn what_was_accepted_stays_quiet_until_it_grows() {
     let name = checksum(&engine).fingerprint;
     let now = (T0 / SECOND) as f64 + 161.0;
     let accepted =
-        engine.book.accept(&engine.store, &name, "price of the new format", now).unwrap();
+        engine.book.accept(&*engine.store, &name, "price of the new format", now).unwrap();
     assert_eq!(accepted.state, AlertState::Accepted);
-    assert!(engine.book.accept(&engine.store, &name, "", now).is_err());
+    assert!(engine.book.accept(&*engine.store, &name, "", now).is_err());
     for window in 16..22 {
-        write(&engine.store, ("a", "2"), window, (&V2, 1), 40);
+        write(&*engine.store, ("a", "2"), window, (&V2, 1), 40);
         evaluated(&engine, window);
     }
     let quiet = checksum(&engine);
     assert_eq!(quiet.state, AlertState::Accepted);
     assert_eq!(quiet.acceptance.unwrap().note, "price of the new format");
     for window in 22..30 {
-        write(&engine.store, ("a", "3"), window, (&V3, 1), 40);
+        write(&*engine.store, ("a", "3"), window, (&V3, 1), 40);
         evaluated(&engine, window);
     }
     assert_eq!(checksum(&engine).state, AlertState::Firing);
@@ -291,12 +292,12 @@ fn a_word_that_is_taken_back_leaves_the_alert_as_it_was() {
     let (_folder, engine) = released();
     let before = checksum(&engine);
     let decide = |at| (T0 / SECOND) as f64 + at;
-    engine.book.accept(&engine.store, &before.fingerprint, "", decide(161.0)).unwrap();
-    let book = AlertBook::load(&engine.store).unwrap();
-    let after = book.withdraw(&engine.store, &before.fingerprint, decide(162.0)).unwrap();
+    engine.book.accept(&*engine.store, &before.fingerprint, "", decide(161.0)).unwrap();
+    let book = AlertBook::load(&*engine.store).unwrap();
+    let after = book.withdraw(&*engine.store, &before.fingerprint, decide(162.0)).unwrap();
     assert_eq!((after.state, after.resolved_at), (AlertState::Firing, None));
-    assert!(book.withdraw(&engine.store, &before.fingerprint, decide(163.0)).is_err());
-    let unknown = book.accept(&engine.store, "0", "", 0.0).unwrap_err();
+    assert!(book.withdraw(&*engine.store, &before.fingerprint, decide(163.0)).is_err());
+    let unknown = book.accept(&*engine.store, "0", "", 0.0).unwrap_err();
     assert!(unknown.to_string().contains("`0`"), "{unknown}");
 }
 
@@ -306,9 +307,9 @@ fn versions_side_by_side_are_compared_in_the_same_windows() {
     let engine = engine(store);
     for window in 0..16 {
         for host in ["a", "bb", "ccc"] {
-            write(&engine.store, (host, "1"), window, (&V1, 1), 0);
+            write(&*engine.store, (host, "1"), window, (&V1, 1), 0);
             if window >= 8 {
-                write(&engine.store, (&format!("{host}-new"), "2"), window, (&V2, 1), 0);
+                write(&*engine.store, (&format!("{host}-new"), "2"), window, (&V2, 1), 0);
             }
         }
         evaluated(&engine, window);
@@ -325,7 +326,7 @@ fn the_same_hosts_before_and_after_are_compared_host_by_host() {
     for window in 0..18 {
         for host in ["a", "bb", "ccc", "dddd"] {
             let (version, functions) = if window < 8 { ("1", &V1) } else { ("2", &V2) };
-            write(&engine.store, (host, version), window, (functions, 1), 0);
+            write(&*engine.store, (host, version), window, (functions, 1), 0);
         }
         evaluated(&engine, window);
     }
@@ -340,7 +341,7 @@ fn a_service_compared_with_itself_raises_no_alarm() {
     engine.options.temporal = false;
     for window in 0..30 {
         for host in ["a", "bb", "ccc", "dddd", "eeeee", "ffffff"] {
-            write(&engine.store, (host, "1"), window, (&V1, 1), 0);
+            write(&*engine.store, (host, "1"), window, (&V1, 1), 0);
         }
     }
     for hour in 0..40 {

@@ -36,7 +36,7 @@ const ENDED_WINDOWS: u64 = 2;
 ///
 /// When the store cannot be read. A question that nothing matches is an answer with [`GateVerdict::Error`].
 pub fn evaluate(
-    store: &Store,
+    store: &dyn Store,
     request: &GateRequest,
     now_unix_ns: u64,
 ) -> Result<GateAnswer, StoreError> {
@@ -62,7 +62,7 @@ pub fn evaluate(
 
 /// A question that makes sense.
 struct Question<'q> {
-    store: &'q Store,
+    store: &'q dyn Store,
     request: &'q GateRequest,
     policy: &'q GatePolicy,
     times: Times,

@@ -76,7 +76,7 @@ impl Memory {
     )]
     pub fn observe(
         &self,
-        store: &Store,
+        store: &dyn Store,
         service: &str,
         now_unix_ns: u64,
     ) -> Result<Observed, StoreError> {
@@ -122,7 +122,7 @@ impl Memory {
     /// # Errors
     ///
     /// When the store cannot be written.
-    pub fn save(&self, store: &Store) -> Result<(), StoreError> {
+    pub fn save(&self, store: &dyn Store) -> Result<(), StoreError> {
         let services: Vec<(String, Arc<Mutex<Kept>>)> = self
             .services()
             .iter()
@@ -149,7 +149,7 @@ impl Memory {
         self.services.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn kept(&self, store: &Store, service: &str) -> Result<Arc<Mutex<Kept>>, StoreError> {
+    fn kept(&self, store: &dyn Store, service: &str) -> Result<Arc<Mutex<Kept>>, StoreError> {
         let mut services = self.services();
         if let Some(kept) = services.get(service) {
             return Ok(Arc::clone(kept));
@@ -175,7 +175,7 @@ impl Memory {
 
 impl Kept {
     /// Reads the state of an earlier run, once. What cannot be read is forgotten: the store has two weeks of it.
-    fn load(&mut self, store: &Store, service: &str) -> Result<(), StoreError> {
+    fn load(&mut self, store: &dyn Store, service: &str) -> Result<(), StoreError> {
         if self.is_loaded {
             return Ok(());
         }
@@ -218,7 +218,7 @@ impl Kept {
 
     /// Writes it if something was added. Another collector on the same store that wrote meanwhile wins: both read the
     /// same windows.
-    fn save(&mut self, store: &Store, service: &str) -> Result<(), StoreError> {
+    fn save(&mut self, store: &dyn Store, service: &str) -> Result<(), StoreError> {
         if !self.is_dirty || self.packed.is_empty() {
             return Ok(());
         }
@@ -239,7 +239,7 @@ fn key(service: &str) -> String {
 
 /// Reads a window and adds it; whether it has samples. The first of each hour that has any teaches the structure.
 fn add(
-    store: &Store,
+    store: &dyn Store,
     service: &str,
     timeline: &mut Timeline,
     start_unix_ns: u64,
@@ -266,7 +266,7 @@ fn add(
 
 /// Reads all units of a span, in halves when the answer does not fit in memory.
 fn read(
-    store: &Store,
+    store: &dyn Store,
     service: &str,
     range: TimeRange,
     parts: &mut Vec<ProfileDiff>,

@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::gate::tests::{SECOND, T0, V1, open, write};
+use crate::store::MetaStore as _;
 
 /// Windows of ten seconds for so many minutes.
-fn fill(store: &Store, minutes: std::ops::Range<u64>) {
+fn fill(store: &dyn Store, minutes: std::ops::Range<u64>) {
     for window in minutes.start * 6..minutes.end * 6 {
         write(store, ("a", "1"), window, (&V1, 10), 0);
     }
@@ -15,7 +16,7 @@ fn at(minute: u64) -> u64 {
 }
 
 /// Calls until nothing is left to be read.
-fn caught_up(memory: &Memory, store: &Store, now: u64) -> Observed {
+fn caught_up(memory: &Memory, store: &dyn Store, now: u64) -> Observed {
     let mut last = None;
     for _ in 0..1_000 {
         let observed = memory.observe(store, "shop", now).unwrap();

@@ -32,7 +32,7 @@ const PUSHES_MAX: usize = 32;
 /// The gRPC service.
 #[derive(Debug)]
 pub struct IngestService {
-    store: Arc<Store>,
+    store: Arc<dyn Store>,
     metrics: Arc<Metrics>,
     retention_ns: u64,
     slots: Arc<Semaphore>,
@@ -41,7 +41,7 @@ pub struct IngestService {
 impl IngestService {
     /// Stores into `store`; refuses windows that ended longer than `retention_ns` ago.
     #[must_use]
-    pub fn new(store: Arc<Store>, metrics: Arc<Metrics>, retention_ns: u64) -> Self {
+    pub fn new(store: Arc<dyn Store>, metrics: Arc<Metrics>, retention_ns: u64) -> Self {
         Self { store, metrics, retention_ns, slots: Arc::new(Semaphore::new(PUSHES_MAX)) }
     }
 
@@ -101,7 +101,7 @@ impl Ingest for IngestService {
         let retention_ns = self.retention_ns;
         // Runs to its end even if the agent hangs up: what was begun is stored, and the repetition is a duplicate.
         let pushed = blocking::run(move || {
-            let pushed = push_batch(&store, &metrics, batch, retention_ns);
+            let pushed = push_batch(&*store, &metrics, batch, retention_ns);
             // The slot goes with the work: an agent that hangs up does not make room for more.
             drop(extensions);
             pushed
@@ -113,7 +113,7 @@ impl Ingest for IngestService {
 }
 
 fn push_batch(
-    store: &Store,
+    store: &dyn Store,
     metrics: &Metrics,
     batch: v1::Batch,
     retention_ns: u64,
@@ -149,12 +149,13 @@ fn fail(error: &StoreError) -> Status {
     match error {
         StoreError::Inconsistent(_) => Status::invalid_argument(error.to_string()),
         StoreError::UnknownStack => Status::failed_precondition(error.to_string()),
-        StoreError::Disk { action, source } | StoreError::Sqlite { action, source } => {
+        StoreError::Disk { action, source } | StoreError::Database { action, source } => {
             Status::unavailable(format!("failed to {action}: {source}"))
         }
         StoreError::Unusable { .. }
         | StoreError::Damaged(_)
         | StoreError::TooLarge { .. }
+        | StoreError::Cancelled
         | StoreError::Commit(_) => Status::unavailable(error.to_string()),
     }
 }

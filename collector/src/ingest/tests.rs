@@ -12,15 +12,20 @@ use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Server};
 
 use super::*;
+use crate::store::SqliteStore;
 
 const RETENTION_NS: u64 = 86_400 * 1_000_000_000;
 
-async fn start() -> (TempDir, Arc<Store>, IngestClient<Channel>) {
+async fn start() -> (TempDir, Arc<SqliteStore>, IngestClient<Channel>) {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&folder.path().join("store.db"), Default::default()).unwrap();
+    let store = SqliteStore::open(&folder.path().join("store.db"), Default::default()).unwrap();
     let store = Arc::new(store);
-    let service = IngestService::new(Arc::clone(&store), Arc::new(Metrics::new()), RETENTION_NS)
-        .into_server();
+    let service = IngestService::new(
+        Arc::<SqliteStore>::clone(&store),
+        Arc::new(Metrics::new()),
+        RETENTION_NS,
+    )
+    .into_server();
     let incoming = TcpIncoming::bind(([127, 0, 0, 1], 0).into()).unwrap();
     let address = incoming.local_addr().unwrap();
     tokio::spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
@@ -117,7 +122,7 @@ async fn a_full_disk_asks_the_agent_to_come_again() {
 #[tokio::test]
 async fn a_push_too_many_is_refused_before_it_is_read_and_room_is_made_again() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&folder.path().join("store.db"), Default::default()).unwrap();
+    let store = SqliteStore::open(&folder.path().join("store.db"), Default::default()).unwrap();
     let service = IngestService::new(Arc::new(store), Arc::new(Metrics::new()), RETENTION_NS);
     let mut admission =
         Admission { slots: Arc::clone(&service.slots), metrics: Arc::clone(&service.metrics) };

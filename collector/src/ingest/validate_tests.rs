@@ -167,7 +167,8 @@ proptest! {
             // What is accepted can be stored.
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("store.db");
-            let store = crate::store::Store::open(&path, Default::default()).unwrap();
+            use crate::store::Store as _;
+            let store = crate::store::SqliteStore::open(&path, Default::default()).unwrap();
             store.write(&accepted).unwrap();
         }
     }

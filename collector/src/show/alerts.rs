@@ -80,7 +80,7 @@ pub(crate) async fn accept(
     }
     let (store, book) = (Arc::clone(&state.store), Arc::clone(&state.alerts));
     let now = now_unix_ns() as f64 / 1e9;
-    let decide = move || Ok(book.accept(&store, &fingerprint, &word.note, now)?);
+    let decide = move || Ok(book.accept(&*store, &fingerprint, &word.note, now)?);
     let alert = state.queries.run(decide).await?;
     let message = format!(
         "{} of {} is accepted as it is in version {}; DELETE the same address takes it back",
@@ -103,7 +103,7 @@ pub(crate) async fn withdraw(
     refuse_other_sites(&headers)?;
     let (store, book) = (Arc::clone(&state.store), Arc::clone(&state.alerts));
     let now = now_unix_ns() as f64 / 1e9;
-    let alert = state.queries.run(move || Ok(book.withdraw(&store, &fingerprint, now)?)).await?;
+    let alert = state.queries.run(move || Ok(book.withdraw(&*store, &fingerprint, now)?)).await?;
     let message = format!(
         "{} of {} is {} again; the next window is judged as before",
         alert.topic,

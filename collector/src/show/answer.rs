@@ -1,6 +1,7 @@
 //! Runs one question against the store off the async threads, and turns failures into answers.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Json;
@@ -13,7 +14,7 @@ use tokio::sync::{Semaphore, TryAcquireError};
 
 use super::parameters::{BadParameter, Parameters};
 use super::tree::TreeTooLarge;
-use crate::store::StoreError;
+use crate::store::{StoreError, cancel};
 
 /// Questions answered at the same time: each may hold one merged profile in memory and one core.
 const QUERIES_MAX: usize = 8;
@@ -103,14 +104,26 @@ impl Queries {
             }
         };
         // The permit goes with the work: whoever hangs up early does not make room for more.
+        let hung_up = HungUp::default();
+        let cancelled = Arc::clone(&hung_up.0);
         let work = tokio::task::spawn_blocking(move || {
-            let answer = question();
+            let answer = cancel::until(&cancelled, question);
             drop(permit);
             answer
         });
         work.await.unwrap_or_else(|error| {
             Err(Failure::Internal(anyhow::Error::new(error).context("failed to finish a query")))
         })
+    }
+}
+
+/// Takes the question back when it is dropped: the client hung up, or has its answer.
+#[derive(Debug, Default)]
+struct HungUp(Arc<AtomicBool>);
+
+impl Drop for HungUp {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -148,12 +148,12 @@ pub(crate) async fn diff(
     }
     let store = Arc::clone(&state.store);
     let policy = Arc::clone(&state.policy);
-    let answer = state.queries.run(move || answer(&store, &policy, &sides, min_share)).await?;
+    let answer = state.queries.run(move || answer(&*store, &policy, &sides, min_share)).await?;
     Ok(Json(answer))
 }
 
 fn answer(
-    store: &Store,
+    store: &dyn Store,
     policy: &Policy,
     sides: &[(Selection, TimeRange); 2],
     min_share: f64,

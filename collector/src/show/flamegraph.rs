@@ -57,12 +57,12 @@ pub(crate) async fn flamegraph(
     let min_share = parameters.take_number("min_share", MIN_SHARE_DEFAULT, 0.0..=1.0)?;
     parameters.finish()?;
     let store = Arc::clone(&state.store);
-    let answer = state.queries.run(move || answer(&store, &selection, range, min_share)).await?;
+    let answer = state.queries.run(move || answer(&*store, &selection, range, min_share)).await?;
     Ok(Json(answer))
 }
 
 fn answer(
-    store: &Store,
+    store: &dyn Store,
     selection: &Selection,
     range: TimeRange,
     min_share: f64,
@@ -91,7 +91,7 @@ fn answer(
 
 /// The selection itself, or the same selection of each service when it asks for all.
 pub(crate) fn services_of(
-    store: &Store,
+    store: &dyn Store,
     selection: &Selection,
     range: TimeRange,
 ) -> Result<Vec<Selection>, StoreError> {

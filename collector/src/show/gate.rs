@@ -57,6 +57,6 @@ pub(crate) async fn gate(
         Failure::Request(format!("the body is not a gate's question as JSON: {error}"))
     })?;
     let store = Arc::clone(&state.store);
-    let question = move || Ok(evaluate(&store, &request, now_unix_ns())?);
+    let question = move || Ok(evaluate(&*store, &request, now_unix_ns())?);
     Ok(Json(state.queries.run(question).await?))
 }

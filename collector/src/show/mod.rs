@@ -43,7 +43,7 @@ const BODY_BYTES_MAX: usize = 256 << 10;
 /// What the answers are made from.
 #[derive(Clone)]
 pub struct State {
-    store: Arc<Store>,
+    store: Arc<dyn Store>,
     alerts: Arc<AlertBook>,
     policy: Arc<Policy>,
     queries: Queries,
@@ -53,7 +53,7 @@ pub struct State {
 impl State {
     /// Answers from this store and these alerts; comparisons are judged by `policy`. Uptime counts from here.
     #[must_use]
-    pub fn new(store: Arc<Store>, alerts: Arc<AlertBook>, policy: Policy) -> Self {
+    pub fn new(store: Arc<dyn Store>, alerts: Arc<AlertBook>, policy: Policy) -> Self {
         Self {
             store,
             alerts,

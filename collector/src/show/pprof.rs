@@ -48,7 +48,7 @@ pub(crate) async fn profile(
     }
     let store = Arc::clone(&state.store);
     let question = move || {
-        let profile = query::merge(&store, &selection, range)?;
+        let profile = query::merge(&*store, &selection, range)?;
         let points = store.series(&selection, range, range.end_unix_ns - range.start_unix_ns)?;
         let samples: u64 = points.iter().map(|point| point.samples).sum();
         let cpu_ns: u64 = points.iter().map(|point| point.cpu_ns).sum();

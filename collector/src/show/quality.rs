@@ -88,11 +88,11 @@ pub(crate) async fn quality(
     let range = parameters.take_range()?;
     parameters.finish()?;
     let store = Arc::clone(&state.store);
-    let answer = state.queries.run(move || answer(&store, &selection, range)).await?;
+    let answer = state.queries.run(move || answer(&*store, &selection, range)).await?;
     Ok(Json(answer))
 }
 
-fn answer(store: &Store, selection: &Selection, range: TimeRange) -> Result<Quality, Failure> {
+fn answer(store: &dyn Store, selection: &Selection, range: TimeRange) -> Result<Quality, Failure> {
     let mut found = Vec::new();
     for service in services_of(store, selection, range)? {
         found.extend(store.quality(&service, range)?);

@@ -81,6 +81,6 @@ pub(crate) async fn syscalls(
     parameters.finish()?;
     let store = Arc::clone(&state.store);
     let syscalls =
-        state.queries.run(move || Ok(query::syscalls(&store, &selection, range)?)).await?;
+        state.queries.run(move || Ok(query::syscalls(&*store, &selection, range)?)).await?;
     Ok(Json(Syscalls { syscalls: syscalls.into_iter().map(Syscall::from).collect() }))
 }

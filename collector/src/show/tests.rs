@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
-use crate::store::StoreOptions;
+use crate::store::{SqliteStore, StoreOptions};
 
 const SECOND_NS: u64 = 1_000_000_000;
 /// A range that covers the test's batch.
@@ -17,7 +17,8 @@ const RANGE: &str = "from=1700000000&to=1700000100";
 /// A router on a store that holds one window of service `web`: 30 samples of `work`, 10 of the kernel below it.
 fn shown() -> (tempfile::TempDir, Router) {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&folder.path().join("store.sqlite"), StoreOptions::default()).unwrap();
+    let store =
+        SqliteStore::open(&folder.path().join("store.sqlite"), StoreOptions::default()).unwrap();
     store.write(&batch()).unwrap();
     let state = State::new(Arc::new(store), Arc::default(), Policy::default());
     (folder, router(state))

@@ -1,66 +1,48 @@
 //! Keeps what was accepted, and answers questions about profiles.
 //!
 //! [`Store`] is synchronous: async callers go through `spawn_blocking`. What it answers is a profile or a number, never a
-//! row: nothing outside this folder knows that SQLite lies beneath.
+//! row: nothing outside this folder knows what database lies beneath. A question that nobody waits for any more stops
+//! ([`cancel`]).
 
 mod arrival;
+pub mod cancel;
 mod profile;
 mod sqlite;
 mod window;
 
 pub use arrival::Arrival;
 pub use profile::{Dictionary, WindowProfile};
+pub use sqlite::SqliteStore;
 pub use window::{LostSamples, UnitSyscall, UnitWindow};
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::error::Error;
+use std::fmt::Debug;
+use std::path::PathBuf;
 
 use profiler_common::profile::Quality;
 use profiler_common::wire::v1;
 use serde::Serialize;
 use thiserror::Error;
 
-use self::sqlite::Sqlite;
-
 /// A collector's memory: durable, safe to share between threads.
-#[derive(Debug)]
-pub struct Store {
-    sqlite: Sqlite,
-}
-
-impl Store {
-    /// Opens the store at `path`, or makes a new one. Folders above it must exist.
-    ///
-    /// # Errors
-    ///
-    /// When the file is not a store of ours, is newer than this build, is damaged, or is open in another collector.
-    pub fn open(path: &Path, options: StoreOptions) -> Result<Self, StoreError> {
-        Ok(Self { sqlite: Sqlite::open(path, options)? })
-    }
-
+pub trait Store: MetaStore + Debug + Send + Sync {
     /// Seeds the keys of stacks: the store's own, and the same for as long as it lives.
-    #[must_use]
-    pub fn hash_seed(&self) -> u64 {
-        self.sqlite.hash_seed()
-    }
+    fn hash_seed(&self) -> u64;
 
     /// Stores a batch; returns after it is durable. A batch counts once however often it is written.
     ///
     /// # Errors
     ///
     /// When nothing of the batch was stored. [`StoreError::is_transient`] says whether writing it again may succeed.
-    pub fn write(&self, batch: &v1::Batch) -> Result<Written, StoreError> {
-        self.sqlite.write(batch)
-    }
+    fn write(&self, batch: &v1::Batch) -> Result<Written, StoreError>;
 
     /// Services that have windows in the range, by falling CPU time.
     ///
     /// # Errors
     ///
     /// When the store cannot be read.
-    pub fn catalog(&self, range: TimeRange) -> Result<Vec<ServiceEntry>, StoreError> {
-        self.sqlite.catalog(range)
-    }
+    fn catalog(&self, range: TimeRange) -> Result<Vec<ServiceEntry>, StoreError>;
 
     /// Every version of every service that was ever seen, up to the given time; its cost does not grow with the length of
     /// the past.
@@ -68,12 +50,17 @@ impl Store {
     /// # Errors
     ///
     /// When the store cannot be read.
-    pub fn versions(
+    fn versions(
         &self,
         until_unix_ns: u64,
-    ) -> Result<BTreeMap<String, Vec<VersionSpan>>, StoreError> {
-        self.sqlite.versions(until_unix_ns)
-    }
+    ) -> Result<BTreeMap<String, Vec<VersionSpan>>, StoreError>;
+
+    /// All samples and syscalls of a selection, added up; its cost does not grow with the number of raw samples.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read, or the answer does not fit in memory.
+    fn merge(&self, selection: &Selection, range: TimeRange) -> Result<Merged, StoreError>;
 
     /// What each unit did in each window, merged per (host, unit, version, window); windows start at multiples of
     /// `window_ns`. Ordered by window, host, unit and version.
@@ -81,14 +68,12 @@ impl Store {
     /// # Errors
     ///
     /// When the store cannot be read, or the answer has more rows than fit in memory.
-    pub fn unit_windows(
+    fn unit_windows(
         &self,
         selection: &Selection,
         range: TimeRange,
         window_ns: u64,
-    ) -> Result<Vec<UnitWindow>, StoreError> {
-        self.sqlite.unit_windows(selection, range, window_ns)
-    }
+    ) -> Result<Vec<UnitWindow>, StoreError>;
 
     /// When each unit of a selection was seen; ordered by host, unit and version. Windows count by their start. Its cost
     /// does not grow with the length of the range.
@@ -96,13 +81,11 @@ impl Store {
     /// # Errors
     ///
     /// When the store cannot be read.
-    pub fn unit_lives(
+    fn unit_lives(
         &self,
         selection: &Selection,
         range: TimeRange,
-    ) -> Result<Vec<UnitLife>, StoreError> {
-        self.sqlite.unit_lives(selection, range)
-    }
+    ) -> Result<Vec<UnitLife>, StoreError>;
 
     /// How the walks over the stacks of a selection ended, by who ran; ordered by version, host and executable. Names no
     /// stack.
@@ -110,54 +93,54 @@ impl Store {
     /// # Errors
     ///
     /// When the store cannot be read.
-    pub fn quality(
+    fn quality(
         &self,
         selection: &Selection,
         range: TimeRange,
-    ) -> Result<Vec<QualityOf>, StoreError> {
-        self.sqlite.quality(selection, range)
-    }
+    ) -> Result<Vec<QualityOf>, StoreError>;
 
     /// Samples over time, one point per step and version that has any; steps start at multiples of `step_ns`.
     ///
     /// # Errors
     ///
     /// When the store cannot be read, or the answer has too many points.
-    pub fn series(
+    fn series(
         &self,
         selection: &Selection,
         range: TimeRange,
         step_ns: u64,
-    ) -> Result<Vec<SeriesPoint>, StoreError> {
-        self.sqlite.series(selection, range, step_ns)
-    }
+    ) -> Result<Vec<SeriesPoint>, StoreError>;
 
     /// Totals since the store was made; retention does not lower them.
     ///
     /// # Errors
     ///
     /// When the store cannot be read.
-    pub fn stats(&self) -> Result<StoreStats, StoreError> {
-        self.sqlite.stats()
-    }
+    fn stats(&self) -> Result<StoreStats, StoreError>;
+
+    /// Adds up what is complete into longer windows, which answer questions about long ranges. No answer changes by it.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be written. What was added up until then stays.
+    fn compact(&self, now_unix_ns: u64) -> Result<Compacted, StoreError>;
 
     /// Deletes windows that ended before the given time, and what no window needs any more.
     ///
     /// # Errors
     ///
     /// When the store cannot be written. What was deleted until then stays deleted.
-    pub fn retain(&self, before_unix_ns: u64) -> Result<Retained, StoreError> {
-        self.sqlite.retain(before_unix_ns)
-    }
+    fn retain(&self, before_unix_ns: u64) -> Result<Retained, StoreError>;
+}
 
+/// Small state of other stages, beside the profiles.
+pub trait MetaStore {
     /// Reads a piece of state and its version.
     ///
     /// # Errors
     ///
     /// When the store cannot be read.
-    pub fn load_state(&self, key: &str) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
-        self.sqlite.load_state(key)
-    }
+    fn load_state(&self, key: &str) -> Result<Option<(u64, Vec<u8>)>, StoreError>;
 
     /// Replaces a piece of state if its version is still `expected_version` (0: it does not exist yet); the new version
     /// is one higher. Returns whether it was replaced.
@@ -165,24 +148,12 @@ impl Store {
     /// # Errors
     ///
     /// When the store cannot be written.
-    pub fn save_state(
+    fn save_state(
         &self,
         key: &str,
         expected_version: u64,
         value: &[u8],
-    ) -> Result<bool, StoreError> {
-        self.sqlite.save_state(key, expected_version, value)
-    }
-
-    /// Makes the disk look full at so many pages of the store: for tests and simulations.
-    ///
-    /// # Errors
-    ///
-    /// When SQLite does not take the limit.
-    #[doc(hidden)]
-    pub fn limit_pages(&self, pages: u32) -> Result<(), StoreError> {
-        self.sqlite.limit_pages(pages)
-    }
+    ) -> Result<bool, StoreError>;
 }
 
 /// How a store behaves.
@@ -197,17 +168,20 @@ pub enum StoreError {
     Disk {
         /// What was being done.
         action: &'static str,
-        /// What SQLite said.
-        source: rusqlite::Error,
+        /// What the database said.
+        source: Box<dyn Error + Send + Sync>,
     },
-    /// SQLite refused.
+    /// The database refused.
     #[error("failed to {action}")]
-    Sqlite {
+    Database {
         /// What was being done.
         action: &'static str,
-        /// What SQLite said.
-        source: rusqlite::Error,
+        /// What the database said.
+        source: Box<dyn Error + Send + Sync>,
     },
+    /// Nobody waits for the answer any more.
+    #[error("the question was taken back")]
+    Cancelled,
     /// The file cannot be a store of this build.
     #[error("failed to open the store `{}`: {reason}", path.display())]
     Unusable {
@@ -243,7 +217,7 @@ impl StoreError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Disk { .. } | Self::Sqlite { .. } | Self::Commit(_) => true,
+            Self::Disk { .. } | Self::Database { .. } | Self::Commit(_) | Self::Cancelled => true,
             Self::Unusable { .. }
             | Self::Inconsistent(_)
             | Self::UnknownStack
@@ -260,6 +234,28 @@ pub enum Written {
     Stored,
     /// It was durable before.
     Duplicate,
+}
+
+/// What was added up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Compacted {
+    /// Windows that became part of a longer one.
+    pub windows: u64,
+    /// Longer windows that were written.
+    pub segments: u64,
+}
+
+/// All that a selection did in a range.
+#[derive(Debug, Clone, Default)]
+pub struct Merged {
+    /// On-CPU samples.
+    pub profile: WindowProfile,
+    /// CPU time in nanoseconds.
+    pub cpu_ns: u64,
+    /// How the walks over the user stacks of these samples ended.
+    pub quality: Quality,
+    /// Syscalls by name: those that work first, then those that wait.
+    pub syscalls: Vec<UnitSyscall>,
 }
 
 /// What retention deleted.

@@ -87,7 +87,8 @@ fn a_restart_of_the_collector_in_the_middle_changes_nothing() {
         fill(&store, 4, candidate, 1);
         let before = ask_at(&store, short(), 71);
         drop(store);
-        let store = Store::open(&folder.path().join("store.db"), StoreOptions::default()).unwrap();
+        let store =
+            SqliteStore::open(&folder.path().join("store.db"), StoreOptions::default()).unwrap();
         assert_eq!(ask_at(&store, short(), 71), before);
         for window in 4..8 {
             for host in OLD {

@@ -6,7 +6,7 @@ use profiler_common::wire::{PROTOCOL_VERSION, v1};
 use tempfile::TempDir;
 
 use super::{GateAnswer, GatePolicy, GateRequest, Labels, evaluate};
-use crate::store::{Store, StoreOptions};
+use crate::store::{SqliteStore, Store, StoreOptions};
 
 pub(crate) const SECOND: u64 = 1_000_000_000;
 
@@ -21,15 +21,16 @@ pub(crate) const V1: [(&str, u64); 5] =
 pub(crate) const V2: [(&str, u64); 5] =
     [("parse", 2_500), ("checksum", 4_000), ("send", 2_000), ("log", 1_500), ("route", 1_000)];
 
-pub(crate) fn open() -> (TempDir, Store) {
+pub(crate) fn open() -> (TempDir, SqliteStore) {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&folder.path().join("store.db"), StoreOptions::default()).unwrap();
+    let store =
+        SqliteStore::open(&folder.path().join("store.db"), StoreOptions::default()).unwrap();
     (folder, store)
 }
 
 /// Stores one window, as [`window`] makes it.
 pub(crate) fn write(
-    store: &Store,
+    store: &dyn Store,
     who: (&str, &str),
     at: u64,
     functions: (&[(&str, u64)], u64),
@@ -40,7 +41,7 @@ pub(crate) fn write(
 
 /// Stores one window, as [`window`] makes it, of which one stack in so many is not whole.
 pub(crate) fn write_broken(
-    store: &Store,
+    store: &dyn Store,
     who: (&str, &str),
     at: u64,
     functions: &[(&str, u64)],
@@ -143,18 +144,18 @@ fn request(baseline: &str, candidate: &str, policy: GatePolicy) -> GateRequest {
 }
 
 /// Asks whether version 2 may replace version 1, so many seconds after both began.
-fn ask_at(store: &Store, policy: GatePolicy, seconds: u64) -> GateAnswer {
+fn ask_at(store: &dyn Store, policy: GatePolicy, seconds: u64) -> GateAnswer {
     let request = request("version=1", "version=2", policy);
     evaluate(store, &request, T0 + seconds * SECOND).unwrap()
 }
 
 /// Asks when all looks are done.
-fn ask(store: &Store) -> GateAnswer {
+fn ask(store: &dyn Store) -> GateAnswer {
     ask_at(store, short(), 600)
 }
 
 /// Stores the first `windows` windows of three hosts of version 1 and of three of version 2.
-fn fill(store: &Store, windows: u64, candidate: &[(&str, u64)], thin: u64) {
+fn fill(store: &dyn Store, windows: u64, candidate: &[(&str, u64)], thin: u64) {
     for window in 0..windows {
         for host in OLD {
             write(store, (host, "1"), window, (&V1, thin), 0);
@@ -165,7 +166,7 @@ fn fill(store: &Store, windows: u64, candidate: &[(&str, u64)], thin: u64) {
     }
 }
 
-fn filled(candidate: &[(&str, u64)], thin: u64) -> (TempDir, Store) {
+fn filled(candidate: &[(&str, u64)], thin: u64) -> (TempDir, SqliteStore) {
     let (folder, store) = open();
     fill(&store, 8, candidate, thin);
     (folder, store)

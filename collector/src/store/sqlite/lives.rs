@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use rusqlite::params;
 
 use super::read::find_series;
-use super::{Sqlite, failed, signed, unsigned};
+use super::{SqliteStore, failed, signed, unsigned};
 use crate::store::{Selection, StoreError, TimeRange, UnitLife};
 
-impl Sqlite {
+impl SqliteStore {
     /// Reads both ends of each series from the index, so its cost grows with the units and not with their windows.
-    pub(in crate::store) fn unit_lives(
+    pub(super) fn unit_lives(
         &self,
         selection: &Selection,
         range: TimeRange,

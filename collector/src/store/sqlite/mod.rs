@@ -18,6 +18,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -27,10 +28,13 @@ use rusqlite::ErrorCode;
 use self::dictionary::Names;
 use self::readers::Readers;
 use self::writer::Writer;
-use super::{StoreError, StoreOptions, StoreStats, Written};
+use super::{
+    Compacted, Merged, QualityOf, Retained, Selection, SeriesPoint, ServiceEntry, Store,
+    StoreError, StoreOptions, StoreStats, TimeRange, UnitLife, UnitWindow, VersionSpan, Written,
+};
 
-/// A store on SQLite.
-pub(super) struct Sqlite {
+/// A store in one SQLite file.
+pub struct SqliteStore {
     path: PathBuf,
     writer: Writer,
     readers: Readers,
@@ -39,14 +43,90 @@ pub(super) struct Sqlite {
     _lock: File,
 }
 
-impl std::fmt::Debug for Sqlite {
+impl std::fmt::Debug for SqliteStore {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Sqlite").field("path", &self.path).finish_non_exhaustive()
+        formatter.debug_struct("SqliteStore").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
-impl Sqlite {
-    pub(super) fn open(path: &Path, options: StoreOptions) -> Result<Self, StoreError> {
+impl Store for SqliteStore {
+    fn hash_seed(&self) -> u64 {
+        self.writer.seed()
+    }
+
+    fn write(&self, batch: &v1::Batch) -> Result<Written, StoreError> {
+        self.writer.write(batch)
+    }
+
+    fn catalog(&self, range: TimeRange) -> Result<Vec<ServiceEntry>, StoreError> {
+        self.catalog(range)
+    }
+
+    fn versions(
+        &self,
+        until_unix_ns: u64,
+    ) -> Result<BTreeMap<String, Vec<VersionSpan>>, StoreError> {
+        self.versions(until_unix_ns)
+    }
+
+    fn merge(&self, selection: &Selection, range: TimeRange) -> Result<Merged, StoreError> {
+        self.merge(selection, range)
+    }
+
+    fn unit_windows(
+        &self,
+        selection: &Selection,
+        range: TimeRange,
+        window_ns: u64,
+    ) -> Result<Vec<UnitWindow>, StoreError> {
+        self.unit_windows(selection, range, window_ns)
+    }
+
+    fn unit_lives(
+        &self,
+        selection: &Selection,
+        range: TimeRange,
+    ) -> Result<Vec<UnitLife>, StoreError> {
+        self.unit_lives(selection, range)
+    }
+
+    fn quality(
+        &self,
+        selection: &Selection,
+        range: TimeRange,
+    ) -> Result<Vec<QualityOf>, StoreError> {
+        self.quality(selection, range)
+    }
+
+    fn series(
+        &self,
+        selection: &Selection,
+        range: TimeRange,
+        step_ns: u64,
+    ) -> Result<Vec<SeriesPoint>, StoreError> {
+        self.series(selection, range, step_ns)
+    }
+
+    fn stats(&self) -> Result<StoreStats, StoreError> {
+        self.stats()
+    }
+
+    fn compact(&self, now_unix_ns: u64) -> Result<Compacted, StoreError> {
+        self.compact(now_unix_ns)
+    }
+
+    fn retain(&self, before_unix_ns: u64) -> Result<Retained, StoreError> {
+        self.retain(before_unix_ns)
+    }
+}
+
+impl SqliteStore {
+    /// Opens the store at `path`, or makes a new one. Folders above it must exist.
+    ///
+    /// # Errors
+    ///
+    /// When the file is not a store of ours, is newer than this build, is damaged, or is open in another collector.
+    pub fn open(path: &Path, options: StoreOptions) -> Result<Self, StoreError> {
         let StoreOptions {} = options;
         let lock = schema::lock(path)?;
         let writer = Writer::new(schema::open_writer(path)?)?;
@@ -54,19 +134,17 @@ impl Sqlite {
         Ok(Self { path: path.to_owned(), writer, readers, names: Names::new(), _lock: lock })
     }
 
-    pub(super) fn hash_seed(&self) -> u64 {
-        self.writer.seed()
-    }
-
-    pub(super) fn write(&self, batch: &v1::Batch) -> Result<Written, StoreError> {
-        self.writer.write(batch)
-    }
-
-    pub(super) fn limit_pages(&self, pages: u32) -> Result<(), StoreError> {
+    /// Makes the disk look full at so many pages of the store: for tests and simulations.
+    ///
+    /// # Errors
+    ///
+    /// When SQLite does not take the limit.
+    #[doc(hidden)]
+    pub fn limit_pages(&self, pages: u32) -> Result<(), StoreError> {
         self.writer.limit_pages(pages)
     }
 
-    pub(super) fn stats(&self) -> Result<StoreStats, StoreError> {
+    fn stats(&self) -> Result<StoreStats, StoreError> {
         let mut stats = StoreStats::default();
         let read = failed("read the totals");
         let reader = self.readers.take()?;
@@ -108,8 +186,9 @@ fn failed(action: &'static str) -> impl Fn(rusqlite::Error) -> StoreError + Copy
             | ErrorCode::SystemIoFailure
             | ErrorCode::CannotOpen
             | ErrorCode::ReadOnly,
-        ) => StoreError::Disk { action, source },
-        _ => StoreError::Sqlite { action, source },
+        ) => StoreError::Disk { action, source: source.into() },
+        Some(ErrorCode::OperationInterrupted) => StoreError::Cancelled,
+        _ => StoreError::Database { action, source: source.into() },
     }
 }
 
@@ -121,4 +200,30 @@ fn signed(value: u64) -> i64 {
 /// A number as it was stored.
 fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
+}
+
+impl SqliteStore {
+    fn merge(&self, selection: &Selection, range: TimeRange) -> Result<Merged, StoreError> {
+        let windows = self.unit_windows(selection, range, u64::MAX)?;
+        let mut merged = Merged::default();
+        let mut syscalls: BTreeMap<(bool, String), super::UnitSyscall> = BTreeMap::new();
+        for window in &windows {
+            merged.cpu_ns = merged.cpu_ns.saturating_add(window.cpu_ns);
+            merged.quality.merge(&window.quality);
+            for syscall in &window.syscalls {
+                syscalls
+                    .entry((syscall.waiting, syscall.name.clone()))
+                    .and_modify(|known| known.merge(syscall))
+                    .or_insert_with(|| syscall.clone());
+            }
+        }
+        merged.profile =
+            super::WindowProfile::merge(windows.iter().map(|window| &window.profile)).into();
+        merged.syscalls = syscalls.into_values().collect();
+        Ok(merged)
+    }
+
+    fn compact(&self, _now_unix_ns: u64) -> Result<Compacted, StoreError> {
+        Ok(Compacted::default())
+    }
 }

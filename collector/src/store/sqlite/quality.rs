@@ -7,14 +7,14 @@ use rusqlite::params;
 
 use super::block::Unpacker;
 use super::read::find_series;
-use super::{Sqlite, failed, signed};
+use super::{SqliteStore, failed, signed};
 use crate::store::{QualityOf, Selection, StoreError, TimeRange};
 
 /// Label of a series that names the file of the program.
 const EXECUTABLE: &str = "executable";
 
-impl Sqlite {
-    pub(in crate::store) fn quality(
+impl SqliteStore {
+    pub(super) fn quality(
         &self,
         selection: &Selection,
         range: TimeRange,

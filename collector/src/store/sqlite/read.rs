@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::{Connection, params};
 
-use super::{Sqlite, failed, signed, unsigned};
+use super::{SqliteStore, failed, signed, unsigned};
 use crate::store::{
     Selection, SeriesPoint, ServiceEntry, StoreError, TimeRange, VersionEntry, VersionSpan,
 };
@@ -41,8 +41,8 @@ impl Series {
     }
 }
 
-impl Sqlite {
-    pub(in crate::store) fn series(
+impl SqliteStore {
+    pub(super) fn series(
         &self,
         selection: &Selection,
         range: TimeRange,
@@ -81,7 +81,7 @@ impl Sqlite {
             .collect())
     }
 
-    pub(in crate::store) fn versions(
+    pub(super) fn versions(
         &self,
         until_unix_ns: u64,
     ) -> Result<BTreeMap<String, Vec<VersionSpan>>, StoreError> {
@@ -111,10 +111,7 @@ impl Sqlite {
         Ok(services)
     }
 
-    pub(in crate::store) fn catalog(
-        &self,
-        range: TimeRange,
-    ) -> Result<Vec<ServiceEntry>, StoreError> {
+    pub(super) fn catalog(&self, range: TimeRange) -> Result<Vec<ServiceEntry>, StoreError> {
         let read = failed("read the catalog");
         let reader = self.readers.take()?;
         // Sums of CPU time are split, because SQLite's numbers end at 292 years and a fleet's need not.

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, params};
 
 use super::writer::Core;
-use super::{Sqlite, failed, signed, write};
+use super::{SqliteStore, failed, signed, write};
 use crate::store::{Retained, StoreError};
 
 const DELETE: &str = "delete what is past retention";
@@ -17,8 +17,8 @@ const STEP_SCANNED_MAX: i64 = 10_000;
 /// Most pages given back to the file system in one run: 1 GiB.
 const FREED_PAGES_MAX: u32 = 1 << 18;
 
-impl Sqlite {
-    pub(in crate::store) fn retain(&self, before_unix_ns: u64) -> Result<Retained, StoreError> {
+impl SqliteStore {
+    pub(super) fn retain(&self, before_unix_ns: u64) -> Result<Retained, StoreError> {
         let before = signed(before_unix_ns);
         // From here on the writer keeps no block that this run could miss.
         let series = self.writer.change(DELETE, |core| {

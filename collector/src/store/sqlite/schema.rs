@@ -59,8 +59,11 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     drop(OpenOptions::new().create_new(true).write(true).mode(0o600).open(path));
     let mut connection = Connection::open(path).map_err(|error| explain(path, error))?;
     prepare(&mut connection, path).map_err(|error| match error {
-        StoreError::Sqlite { source, .. } | StoreError::Disk { source, .. } => {
-            explain(path, source)
+        StoreError::Database { source, .. } | StoreError::Disk { source, .. } => {
+            match source.downcast::<rusqlite::Error>() {
+                Ok(source) => explain(path, *source),
+                Err(source) => unusable(path, source.to_string()),
+            }
         }
         other => other,
     })?;
@@ -162,10 +165,10 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
-    use crate::store::{Store, StoreOptions, TimeRange};
+    use crate::store::{SqliteStore, StoreOptions, TimeRange};
 
     fn refusal(path: &Path) -> String {
-        Store::open(path, StoreOptions::default()).unwrap_err().to_string()
+        SqliteStore::open(path, StoreOptions::default()).unwrap_err().to_string()
     }
 
     #[test]
@@ -193,7 +196,7 @@ mod tests {
     fn a_newer_schema_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("newer.db");
-        drop(Store::open(&path, StoreOptions::default()).unwrap());
+        drop(SqliteStore::open(&path, StoreOptions::default()).unwrap());
         Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
         assert!(refusal(&path).contains("version 99"), "{}", refusal(&path));
     }
@@ -211,7 +214,7 @@ mod tests {
         )
         .unwrap();
         drop(old);
-        let store = Store::open(&path, StoreOptions::default()).unwrap();
+        let store = SqliteStore::open(&path, StoreOptions::default()).unwrap();
         let always = TimeRange { start_unix_ns: 0, end_unix_ns: u64::MAX };
         let catalog = store.catalog(always).unwrap();
         assert_eq!((catalog[0].samples, catalog[0].whole_share), (7, None));
@@ -221,17 +224,17 @@ mod tests {
     fn a_second_collector_is_kept_out_until_the_first_is_gone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store.db");
-        let first = Store::open(&path, StoreOptions::default()).unwrap();
+        let first = SqliteStore::open(&path, StoreOptions::default()).unwrap();
         assert!(refusal(&path).contains("in use by another collector"));
         drop(first);
-        Store::open(&path, StoreOptions::default()).unwrap();
+        SqliteStore::open(&path, StoreOptions::default()).unwrap();
     }
 
     #[test]
     fn only_its_owner_may_read_a_new_store() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store.db");
-        let _store = Store::open(&path, StoreOptions::default()).unwrap();
+        let _store = SqliteStore::open(&path, StoreOptions::default()).unwrap();
         for file in [path.clone(), beside(&path, "-wal")] {
             let mode = std::fs::metadata(&file).unwrap().permissions().mode();
             assert_eq!(mode & 0o077, 0, "{}", file.display());
@@ -242,7 +245,7 @@ mod tests {
     fn a_damaged_store_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store.db");
-        drop(Store::open(&path, StoreOptions::default()).unwrap());
+        drop(SqliteStore::open(&path, StoreOptions::default()).unwrap());
         let mut bytes = std::fs::read(&path).unwrap();
         for byte in &mut bytes[4096..12288] {
             *byte = 0xa5;

@@ -2,14 +2,11 @@
 
 use rusqlite::{OptionalExtension as _, params};
 
-use super::{Sqlite, failed, signed, unsigned};
-use crate::store::StoreError;
+use super::{SqliteStore, failed, signed, unsigned};
+use crate::store::{MetaStore, StoreError};
 
-impl Sqlite {
-    pub(in crate::store) fn load_state(
-        &self,
-        key: &str,
-    ) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
+impl MetaStore for SqliteStore {
+    fn load_state(&self, key: &str) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
         let reader = self.readers.take()?;
         reader
             .prepare_cached("SELECT version, value FROM state WHERE key = ?1")
@@ -19,7 +16,7 @@ impl Sqlite {
             .map_err(failed("read state"))
     }
 
-    pub(in crate::store) fn save_state(
+    fn save_state(
         &self,
         key: &str,
         expected_version: u64,

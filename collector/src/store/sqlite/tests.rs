@@ -9,7 +9,8 @@ use tempfile::TempDir;
 
 use crate::query;
 use crate::store::{
-    Selection, Store, StoreError, StoreOptions, TimeRange, VersionSpan, WindowProfile, Written,
+    MetaStore as _, Selection, SqliteStore, Store, StoreError, StoreOptions, TimeRange,
+    VersionSpan, WindowProfile, Written,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -19,9 +20,10 @@ const T0: u64 = 20 * DAY;
 const PERIOD: u64 = 52_631_578;
 const ALWAYS: TimeRange = TimeRange { start_unix_ns: 0, end_unix_ns: u64::MAX };
 
-fn open() -> (TempDir, Store) {
+fn open() -> (TempDir, SqliteStore) {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&folder.path().join("store.db"), StoreOptions::default()).unwrap();
+    let store =
+        SqliteStore::open(&folder.path().join("store.db"), StoreOptions::default()).unwrap();
     (folder, store)
 }
 
@@ -169,10 +171,10 @@ fn windows_of_agents_that_do_not_say_have_no_share() {
 fn what_was_stored_is_there_after_a_restart_and_still_counts_once() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.db");
-    let store = Store::open(&path, StoreOptions::default()).unwrap();
+    let store = SqliteStore::open(&path, StoreOptions::default()).unwrap();
     store.write(&batch(1, T0, "v1", &[2, 3])).unwrap();
     drop(store);
-    let store = Store::open(&path, StoreOptions::default()).unwrap();
+    let store = SqliteStore::open(&path, StoreOptions::default()).unwrap();
     assert_eq!(store.write(&batch(1, T0, "v1", &[2, 3])).unwrap(), Written::Duplicate);
     assert_eq!(
         store.write(&batch(2, T0 + 10 * SECOND, "v1", &[1, 0, 4])).unwrap(),
@@ -341,7 +343,7 @@ fn many_writers_share_commits_and_lose_nothing() {
         writer.join().unwrap();
     }
     assert_eq!(store.stats().unwrap().samples_stored, 240);
-    assert_eq!(query::merge(&store, &select(&[]), ALWAYS).unwrap().total(), 240);
+    assert_eq!(query::merge(&*store, &select(&[]), ALWAYS).unwrap().total(), 240);
 }
 
 #[test]
@@ -350,7 +352,7 @@ fn a_full_disk_refuses_the_batch_and_keeps_what_was_accepted() {
     store.write(&batch(1, T0, "v1", &[1])).unwrap();
     drop(store);
     let path = folder.path().join("store.db");
-    let store = Store::open(&path, StoreOptions::default()).unwrap();
+    let store = SqliteStore::open(&path, StoreOptions::default()).unwrap();
     store.limit_pages(2).unwrap();
     let big: Vec<u64> = (1..5000).collect();
     let error = store.write(&batch(2, T0, "v1", &big)).unwrap_err();

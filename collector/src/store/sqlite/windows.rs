@@ -9,8 +9,10 @@ use rusqlite::{Connection, params};
 use super::block::{Content, Unpacker};
 use super::dictionary::Names;
 use super::read::{Runner, Series, find_series, limit, parse_labels};
-use super::{Sqlite, failed, signed, unsigned};
-use crate::store::{Dictionary, Selection, StoreError, TimeRange, UnitWindow, WindowProfile};
+use super::{SqliteStore, failed, signed, unsigned};
+use crate::store::{
+    Dictionary, Selection, StoreError, TimeRange, UnitWindow, WindowProfile, cancel,
+};
 
 /// Most rows of units and windows in one answer: a day of minutes of 70 units.
 const UNIT_WINDOWS_MAX: usize = 100_000;
@@ -32,8 +34,8 @@ struct Row {
     content: Content,
 }
 
-impl Sqlite {
-    pub(in crate::store) fn unit_windows(
+impl SqliteStore {
+    pub(super) fn unit_windows(
         &self,
         selection: &Selection,
         range: TimeRange,
@@ -125,6 +127,7 @@ impl Rows {
             let before = size(&row.content);
             self.unpacker.unpack_into(data, &mut row.content)?;
             self.counts += size(&row.content) - before;
+            cancel::check()?;
             limit(self.rows.len(), UNIT_WINDOWS_MAX, "windows of units")?;
             limit(self.counts, COUNTS_MAX, "stack counts")?;
         }
