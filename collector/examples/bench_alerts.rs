@@ -98,7 +98,7 @@ fn run(evaluator: &Evaluator, windows: u64, what: &str) -> Result<()> {
 fn fill(store: &dyn Store, batches: std::ops::Range<u64>) -> Result<()> {
     for number in batches {
         for unit in 0..UNITS {
-            store.write(&batch(number, unit)).context("failed to write a batch")?;
+            store.write_whole(&batch(number, unit)).context("failed to write a batch")?;
         }
     }
     Ok(())

@@ -100,7 +100,7 @@ fn main() -> Result<()> {
             if host == "web-1" {
                 batch.add_service(("postgres", "16.4"), POSTGRES, &mut noise, |_, weight| weight);
             }
-            store.write(&batch.finish()).context("failed to write a batch")?;
+            store.write_whole(&batch.finish()).context("failed to write a batch")?;
         }
     }
     Ok(())

@@ -86,7 +86,7 @@ pub fn samples_in(batch: &Batch) -> u64 {
 /// The message that carries it.
 #[must_use]
 pub fn message(batch: Batch) -> Vec<u8> {
-    PushRequest { batch: Some(batch) }.encode_to_vec()
+    PushRequest { batch: Some(batch), ..PushRequest::default() }.encode_to_vec()
 }
 
 /// What a message carries, if it is one.

@@ -64,7 +64,7 @@ fn batch() -> v1::Batch {
 }
 
 fn request(batch: v1::Batch) -> v1::PushRequest {
-    v1::PushRequest { batch: Some(batch) }
+    v1::PushRequest { batch: Some(batch), ..Default::default() }
 }
 
 #[tokio::test]
@@ -84,7 +84,7 @@ async fn what_can_never_be_stored_is_refused_for_good() {
     assert_eq!(client.push(request(invalid)).await.unwrap_err().code(), Code::InvalidArgument);
     let other = v1::Batch { protocol: 9, ..batch() };
     assert_eq!(client.push(request(other)).await.unwrap_err().code(), Code::FailedPrecondition);
-    let empty = v1::PushRequest { batch: None };
+    let empty = v1::PushRequest::default();
     assert_eq!(client.push(empty).await.unwrap_err().code(), Code::InvalidArgument);
     assert_eq!(store.stats().unwrap().batches_stored, 0);
 }
@@ -125,7 +125,7 @@ async fn a_push_too_many_is_refused_before_it_is_read_and_room_is_made_again() {
     let store = SqliteStore::open(&folder.path().join("store.db"), Default::default()).unwrap();
     let service = IngestService::new(Arc::new(store), Arc::new(Metrics::new()), RETENTION_NS);
     let mut admission =
-        Admission { slots: Arc::clone(&service.slots), metrics: Arc::clone(&service.metrics) };
+        Admission { slots: Arc::clone(&service.slots), metrics: Arc::clone(&service.work.metrics) };
     let mut pushes: Vec<_> =
         (0..PUSHES_MAX).map(|_| admission.call(Request::new(())).unwrap()).collect();
     let refused = admission.call(Request::new(())).unwrap_err();

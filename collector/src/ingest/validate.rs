@@ -1,7 +1,6 @@
 //! Decides whether a batch from outside can be stored. Pure; its cost is linear in the size of the batch.
 
 use std::collections::BTreeSet;
-use std::ops::Deref;
 
 use profiler_common::abi::latency::BUCKETS;
 use profiler_common::wire::{
@@ -9,6 +8,8 @@ use profiler_common::wire::{
     WALK_ENDS_MAX, v1,
 };
 use thiserror::Error;
+
+use super::references::unfold;
 
 /// Longest agent id: a UUID with a prefix, and room.
 const AGENT_ID_BYTES_MAX: usize = 128;
@@ -54,16 +55,15 @@ const REASON_BYTES_MAX: usize = 64;
 /// Longest name of a walk's end.
 const WALK_END_BYTES_MAX: usize = 32;
 
-/// A batch that can be stored.
+/// A push that can be stored.
 #[derive(Debug, Clone, PartialEq)]
-pub struct AcceptedBatch(v1::Batch);
-
-impl Deref for AcceptedBatch {
-    type Target = v1::Batch;
-
-    fn deref(&self) -> &v1::Batch {
-        &self.0
-    }
+pub struct AcceptedPush {
+    /// The batch. Its services name its own stacks, and behind them those of [`slots`](Self::slots).
+    pub batch: v1::Batch,
+    /// Slots of the session that rows name, each once.
+    pub slots: Vec<u32>,
+    /// The session, where there is one.
+    pub session: Option<v1::Session>,
 }
 
 /// Why a batch can never be accepted.
@@ -106,12 +106,14 @@ impl Rejection {
 ///
 /// # Errors
 ///
-/// When the batch breaks a rule; the error names the first one.
+/// When the push breaks a rule; the error names the first one.
 pub fn validate(
-    batch: v1::Batch,
+    request: v1::PushRequest,
     now_unix_ns: u64,
     retention_ns: u64,
-) -> Result<AcceptedBatch, Rejection> {
+) -> Result<AcceptedPush, Rejection> {
+    let v1::PushRequest { batch, sent_unix_ns: _, session } = request;
+    let mut batch = batch.ok_or_else(|| Rejection::Invalid("request holds no batch".to_owned()))?;
     if batch.protocol != PROTOCOL_VERSION {
         return Err(Rejection::Protocol(batch.protocol));
     }
@@ -120,20 +122,30 @@ pub fn validate(
     dictionary(&batch)?;
     labels(&batch, &batch.host_labels)?;
     at_most("services", batch.services.len(), SERVICES_MAX)?;
+    let slots = match &session {
+        Some(session) => unfold(&mut batch, session)?,
+        None => Vec::new(),
+    };
+    services(&batch, slots.len())?;
+    if let Some(accounting) = &batch.accounting {
+        losses(accounting)?;
+    }
+    Ok(AcceptedPush { batch, slots, session })
+}
+
+/// Checks the services of a batch whose rows name so many slots.
+fn services(batch: &v1::Batch, slots: usize) -> Result<(), Rejection> {
     let mut samples = 0_u64;
     let mut text_bytes = 0;
     let mut ends = BTreeSet::new();
     for service in &batch.services {
-        let counted = service_profile(&batch, service)?;
+        let counted = service_profile(batch, service, slots)?;
         walks(service, counted, &mut ends)?;
-        text_bytes += text_of_service(&batch, service)?;
+        text_bytes += text_of_service(batch, service)?;
         at_most("bytes of text in all services", text_bytes, SERVICE_TEXT_BYTES_MAX)?;
         samples = sum(samples, counted, SAMPLES_MAX, "samples")?;
     }
-    if let Some(accounting) = &batch.accounting {
-        losses(accounting)?;
-    }
-    Ok(AcceptedBatch(batch))
+    Ok(())
 }
 
 fn origin(batch: &v1::Batch) -> Result<(), Rejection> {
@@ -225,12 +237,19 @@ fn text_of_service(batch: &v1::Batch, service: &v1::ServiceProfile) -> Result<us
 }
 
 /// Checks one service and counts its samples.
-fn service_profile(batch: &v1::Batch, service: &v1::ServiceProfile) -> Result<u64, Rejection> {
+fn service_profile(
+    batch: &v1::Batch,
+    service: &v1::ServiceProfile,
+    slots: usize,
+) -> Result<u64, Rejection> {
     check(!text(batch, service.service)?.is_empty(), || "a service has no name".to_owned())?;
     text(batch, service.version)?;
     text(batch, service.unit)?;
     labels(batch, &service.labels)?;
     at_most("stacks of a service", service.stacks.len(), DICTIONARY_ENTRIES_MAX)?;
+    check(service.stack_steps.is_empty(), || {
+        "a service names stacks by reference without a session".to_owned()
+    })?;
     check(service.stacks.len() == service.counts.len(), || {
         let (stacks, counts) = (service.stacks.len(), service.counts.len());
         format!("a service has {stacks} stacks and {counts} counts")
@@ -238,10 +257,11 @@ fn service_profile(batch: &v1::Batch, service: &v1::ServiceProfile) -> Result<u6
     check(service.stacks.is_empty() || (1..=PERIOD_NS_MAX).contains(&service.period_ns), || {
         format!("period of `{}` ns is not between 1 and {PERIOD_NS_MAX}", service.period_ns)
     })?;
+    let stacks = batch.stacks.len() + slots;
     let mut samples = 0_u64;
     for (index, count) in service.stacks.iter().zip(&service.counts) {
-        check((*index as usize) < batch.stacks.len(), || {
-            format!("a service names stack `{index}` of {}", batch.stacks.len())
+        check((*index as usize) < stacks, || {
+            format!("a service names stack `{index}` of {stacks}")
         })?;
         samples = sum(samples, *count, SAMPLES_MAX, "samples")?;
     }
@@ -336,7 +356,7 @@ fn at_most(what: &str, count: usize, limit: usize) -> Result<(), Rejection> {
     check(count <= limit, || format!("{count} {what}, at most {limit} are allowed"))
 }
 
-fn check(holds: bool, rule: impl FnOnce() -> String) -> Result<(), Rejection> {
+pub(super) fn check(holds: bool, rule: impl FnOnce() -> String) -> Result<(), Rejection> {
     if holds { Ok(()) } else { Err(Rejection::Invalid(rule())) }
 }
 

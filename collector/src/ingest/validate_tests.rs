@@ -1,6 +1,7 @@
 //! What is accepted, what is refused, and that nothing panics.
 
 use super::*;
+use profiler_common::wire::SLOTS_MAX;
 use proptest::prelude::*;
 use prost::Message as _;
 
@@ -29,6 +30,7 @@ pub(crate) fn valid() -> v1::Batch {
         counts: vec![3],
         syscalls: vec![syscall],
         walks: vec![walk("whole", 2), walk("no user stack", 1)],
+        stack_steps: Vec::new(),
     };
     v1::Batch {
         protocol: PROTOCOL_VERSION,
@@ -50,6 +52,20 @@ pub(crate) fn valid() -> v1::Batch {
     }
 }
 
+fn push(batch: v1::Batch) -> v1::PushRequest {
+    v1::PushRequest { batch: Some(batch), ..Default::default() }
+}
+
+/// The batch once more, under a session that knows slot 5: rows name the stack of the batch, slot 0 and slot 5 twice.
+fn with_session() -> v1::PushRequest {
+    let mut batch = valid();
+    batch.services[0].stacks.clear();
+    batch.services[0].stack_steps = vec![0, 1, 5, 0];
+    batch.services[0].counts = vec![3, 4, 5, 6];
+    let session = v1::Session { id: 9, push: 4, acknowledged: 2, slots: vec![8] };
+    v1::PushRequest { batch: Some(batch), session: Some(session), ..Default::default() }
+}
+
 fn walk(end: &str, samples: u64) -> v1::WalkEndCount {
     v1::WalkEndCount { end: end.to_owned(), samples }
 }
@@ -58,13 +74,14 @@ fn walk(end: &str, samples: u64) -> v1::WalkEndCount {
 fn check_refused(change: impl FnOnce(&mut v1::Batch), expected: &str) {
     let mut batch = valid();
     change(&mut batch);
-    let error = validate(batch, NOW, RETENTION).unwrap_err().to_string();
+    let error = validate(push(batch), NOW, RETENTION).unwrap_err().to_string();
     assert!(error.contains(expected), "`{error}` does not say `{expected}`");
 }
 
 #[test]
 fn a_valid_batch_is_accepted_unchanged() {
-    assert_eq!(*validate(valid(), NOW, RETENTION).unwrap(), valid());
+    let accepted = AcceptedPush { batch: valid(), slots: Vec::new(), session: None };
+    assert_eq!(validate(push(valid()), NOW, RETENTION).unwrap(), accepted);
 }
 
 #[test]
@@ -111,6 +128,43 @@ fn every_broken_rule_is_named() {
 }
 
 #[test]
+fn references_become_indices_of_definitions_and_behind_them_of_slots() {
+    let accepted = validate(with_session(), NOW, RETENTION).unwrap();
+    assert_eq!(accepted.slots, [0, 5]);
+    assert_eq!(accepted.batch.services[0].stacks, [0, 1, 2, 2]);
+    assert_eq!(accepted.session, with_session().session);
+}
+
+#[test]
+fn a_session_that_breaks_a_rule_is_refused() {
+    let check = |change: fn(&mut v1::Session, &mut v1::ServiceProfile), expected: &str| {
+        let mut request = with_session();
+        let service = &mut request.batch.as_mut().unwrap().services[0];
+        change(request.session.as_mut().unwrap(), service);
+        let error = validate(request, NOW, RETENTION).unwrap_err().to_string();
+        assert!(error.contains(expected), "`{error}` does not say `{expected}`");
+    };
+    check(|session, _| session.acknowledged = 4, "push `4` of a session acknowledges push `4`");
+    check(|session, _| session.slots = vec![1, 2], "2 slots for 1 stacks");
+    check(|session, _| session.slots = vec![SLOTS_MAX as u32 + 1], "slot `16384` is not below");
+    check(|_, service| service.stacks = vec![0], "names stacks by index");
+    check(|_, service| service.stack_steps[1] = SLOTS_MAX as u32 + 1, "is not below 1 + 16384");
+    check(|_, service| service.stack_steps[1] = u32::MAX, "is not below 1 + 16384");
+    check(|_, service| service.counts.truncate(3), "4 stacks and 3 counts");
+    check_refused(|b| b.services[0].stack_steps = vec![0], "without a session");
+}
+
+#[test]
+fn two_stacks_cannot_get_one_slot() {
+    let mut request = with_session();
+    let batch = request.batch.as_mut().unwrap();
+    batch.stacks.push(batch.stacks[0].clone());
+    request.session.as_mut().unwrap().slots = vec![8, 8];
+    let error = validate(request, NOW, RETENTION).unwrap_err().to_string();
+    assert!(error.contains("slot `7` is given twice"), "{error}");
+}
+
+#[test]
 fn a_batch_that_invents_ends_of_walks_is_refused() {
     let invent = |batch: &mut v1::Batch| {
         let service = batch.services[0].clone();
@@ -129,7 +183,7 @@ fn every_end_that_our_agents_know_is_accepted() {
     let mut batch = valid();
     let ends = profiler_common::abi::sample::WalkEnd::ALL;
     batch.services[0].walks = ends.iter().map(|end| walk(end.name(), 0)).collect();
-    assert!(validate(batch, NOW, RETENTION).is_ok());
+    assert!(validate(push(batch), NOW, RETENTION).is_ok());
 }
 
 #[test]
@@ -138,7 +192,7 @@ fn a_window_of_the_future_or_past_retention_is_refused() {
         let mut batch = valid();
         batch.start_unix_ns = end - 1;
         batch.end_unix_ns = end;
-        validate(batch, NOW, RETENTION)
+        validate(push(batch), NOW, RETENTION)
     };
     assert!(at(NOW + FUTURE_NS_MAX).is_ok());
     assert!(at(NOW + FUTURE_NS_MAX + 1).unwrap_err().to_string().contains("in the future"));
@@ -152,8 +206,9 @@ proptest! {
         changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
         cut in any::<prop::sample::Index>(),
         is_cut: bool,
+        has_session: bool,
     ) {
-        let mut bytes = valid().encode_to_vec();
+        let mut bytes = if has_session { with_session() } else { push(valid()) }.encode_to_vec();
         for (at, value) in changes {
             let at = at.index(bytes.len());
             bytes[at] = value;
@@ -161,15 +216,16 @@ proptest! {
         if is_cut {
             bytes.truncate(cut.index(bytes.len()));
         }
-        if let Ok(batch) = v1::Batch::decode(&*bytes)
-            && let Ok(accepted) = validate(batch, NOW, RETENTION)
+        if let Ok(request) = v1::PushRequest::decode(&*bytes)
+            && let Ok(accepted) = validate(request, NOW, RETENTION)
+            && accepted.slots.is_empty()
         {
             // What is accepted can be stored.
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("store.db");
             use crate::store::Store as _;
             let store = crate::store::SqliteStore::open(&path, Default::default()).unwrap();
-            store.write(&accepted).unwrap();
+            store.write_whole(&accepted.batch).unwrap();
         }
     }
 
@@ -177,10 +233,12 @@ proptest! {
     fn random_indices_never_panic(
         indices in proptest::collection::vec(any::<u32>(), 0..9),
         counts in proptest::collection::vec(any::<u64>(), 0..9),
-        start: u64,
-        end: u64,
-        now: u64,
-        retention: u64,
+        steps in proptest::collection::vec(0..20_000_u32, 0..9),
+        slots in proptest::collection::vec(0..20_000_u32, 0..3),
+        (sent, acknowledged) in any::<(u64, u64)>(),
+        (start, end) in any::<(u64, u64)>(),
+        now in any::<u64>(),
+        retention in any::<u64>(),
     ) {
         let mut batch = valid();
         batch.stacks.push(v1::Stack { frames: indices.clone() });
@@ -192,7 +250,17 @@ proptest! {
         batch.services[0].syscalls[0].bucket_counts = counts;
         batch.start_unix_ns = start;
         batch.end_unix_ns = end;
-        drop(validate(batch, now, retention));
+        batch.services[0].stack_steps = steps;
+        let session = v1::Session { id: 1, push: sent, acknowledged, slots: slots.clone() };
+        drop(validate(push(batch.clone()), now, retention));
+        batch.services[0].stacks.clear();
+        let request = v1::PushRequest { session: Some(session), ..push(batch) };
+        if let Ok(accepted) = validate(request, now, retention) {
+            let named = accepted.batch.stacks.len() + accepted.slots.len();
+            let services = &accepted.batch.services;
+            prop_assert!(services[0].stacks.iter().all(|stack| (*stack as usize) < named));
+            prop_assert!(accepted.slots.len() <= SLOTS_MAX);
+        }
     }
 }
 

@@ -19,7 +19,7 @@ fn shown() -> (tempfile::TempDir, Router) {
     let folder = tempfile::tempdir().unwrap();
     let store =
         SqliteStore::open(&folder.path().join("store.sqlite"), StoreOptions::default()).unwrap();
-    store.write(&batch()).unwrap();
+    store.write_whole(&batch()).unwrap();
     let state = State::new(Arc::new(store), Arc::default(), Policy::default());
     (folder, router(state))
 }

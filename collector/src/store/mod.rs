@@ -35,7 +35,17 @@ pub trait Store: MetaStore + Debug + Send + Sync {
     /// # Errors
     ///
     /// When nothing of the batch was stored. [`StoreError::is_transient`] says whether writing it again may succeed.
-    fn write(&self, batch: &v1::Batch) -> Result<Written, StoreError>;
+    /// [`StoreError::UnknownStack`] asks for the batch with the definitions of all its stacks.
+    fn write(&self, arrival: &Arrival) -> Result<Written, StoreError>;
+
+    /// Stores a batch that defines every stack that it names, like [`write`](Self::write).
+    ///
+    /// # Errors
+    ///
+    /// When nothing of the batch was stored.
+    fn write_whole(&self, batch: &v1::Batch) -> Result<Written, StoreError> {
+        self.write(&Arrival::whole(batch.clone(), self.hash_seed())?)
+    }
 
     /// Services that have windows in the range, by falling CPU time.
     ///

@@ -1,13 +1,18 @@
 //! The gRPC client: sends one batch and says what the answer means for it.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hasher as _};
 use std::time::Duration;
 
-use profiler_common::wire::BATCH_BYTES_MAX;
 use profiler_common::wire::v1::{self, ingest_client::IngestClient};
+use profiler_common::wire::{PUSH_BYTES_MAX, RETRY_AFTER_MS, SEND, SEND_WHOLE};
 use thiserror::Error;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Uri};
 use tonic::{Code, Status};
+
+use super::dictionary::Dictionary;
+use crate::clock;
 
 /// A collector that answers at all does so sooner; a batch of 16 MiB takes 13 s at 10 Mbit/s.
 const CALL_DEADLINE: Duration = Duration::from_secs(30);
@@ -39,13 +44,19 @@ pub enum Answer {
     /// It will never be taken: sending it again is of no use.
     Rejected(String),
     /// Send it again later.
-    Retry(String),
+    Retry {
+        /// What the collector says, or the network.
+        why: String,
+        /// After how long, where the collector says so.
+        after: Option<Duration>,
+    },
 }
 
 /// A connection to the collector, made when first used and made again when it breaks.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Client {
     ingest: IngestClient<Channel>,
+    dictionary: Dictionary,
 }
 
 impl Client {
@@ -88,22 +99,37 @@ impl Client {
         let ingest = IngestClient::new(channel)
             .send_compressed(CompressionEncoding::Zstd)
             .accept_compressed(CompressionEncoding::Zstd)
-            .max_encoding_message_size(BATCH_BYTES_MAX + 1024);
-        Self { ingest }
+            .max_encoding_message_size(PUSH_BYTES_MAX);
+        // Names of functions come from the processes of this host: none of them can choose two that collide.
+        let seed = RandomState::new().build_hasher().finish();
+        Self { ingest, dictionary: Dictionary::new(seed, fastrand::u64(..)) }
     }
 
-    /// Sends one batch.
-    pub async fn push(&mut self, batch: v1::Batch) -> Answer {
-        let request = v1::PushRequest { batch: Some(batch) };
-        match self.ingest.push(request).await {
-            Ok(response) => match response.into_inner().outcome() {
-                v1::Outcome::Stored | v1::Outcome::Duplicate => Answer::Acknowledged,
-                v1::Outcome::Unspecified => {
-                    Answer::Retry("the answer does not say that the batch is stored".to_owned())
-                }
-            },
+    /// Sends one batch, without what the collector was told before, for as long as it knows that.
+    pub async fn push(&mut self, batch: &v1::Batch) -> Answer {
+        let mut answer = self.push_once(batch).await;
+        if answer.as_ref().is_err_and(asks_for_the_whole) {
+            tracing::debug!("the collector asks for all stacks anew");
+            self.dictionary.forget(fastrand::u64(..));
+            answer = self.push_once(batch).await;
+        }
+        match answer {
+            Ok(v1::Outcome::Stored | v1::Outcome::Duplicate) => {
+                self.dictionary.acknowledge();
+                Answer::Acknowledged
+            }
+            Ok(v1::Outcome::Unspecified) => {
+                let why = "the answer does not say that the batch is stored".to_owned();
+                Answer::Retry { why, after: None }
+            }
             Err(status) => judge(&status),
         }
+    }
+
+    async fn push_once(&mut self, batch: &v1::Batch) -> Result<v1::Outcome, Status> {
+        let mut request = self.dictionary.write(batch);
+        request.sent_unix_ns = clock::unix_ns();
+        self.ingest.push(request).await.map(|response| response.into_inner().outcome())
     }
 }
 
@@ -128,8 +154,19 @@ fn judge(status: &Status) -> Answer {
     let said = format!("{}: {}", status.code().description(), status.message());
     match status.code() {
         Code::InvalidArgument | Code::OutOfRange => Answer::Rejected(said),
-        _ => Answer::Retry(said),
+        _ => Answer::Retry { why: said, after: retry_after(status) },
     }
+}
+
+fn asks_for_the_whole(status: &Status) -> bool {
+    let send = status.metadata().get(SEND);
+    status.code() == Code::FailedPrecondition && send.is_some_and(|send| send == SEND_WHOLE)
+}
+
+/// How long the collector asks to wait; whoever waits bounds it.
+fn retry_after(status: &Status) -> Option<Duration> {
+    let milliseconds = status.metadata().get(RETRY_AFTER_MS)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_millis(milliseconds))
 }
 
 #[cfg(test)]
@@ -149,6 +186,21 @@ mod tests {
             assert!(error.contains(why) && error.contains("http://HOST:7170"), "{url}: {error}");
         }
         assert!(parse_url("http://[::1]:7170").is_ok());
+    }
+
+    #[test]
+    fn the_collectors_wishes_are_read_and_nonsense_is_not() {
+        let mut status = Status::resource_exhausted("busy");
+        for (text, after) in [("250", Some(250)), ("-1", None), ("soon", None)] {
+            status.metadata_mut().insert(RETRY_AFTER_MS, text.parse().unwrap());
+            let why = format!("{}: busy", status.code().description());
+            let after = after.map(Duration::from_millis);
+            assert_eq!(judge(&status), Answer::Retry { why, after }, "{text}");
+        }
+        let mut status = Status::failed_precondition("no such slot");
+        assert!(!asks_for_the_whole(&status));
+        status.metadata_mut().insert(SEND, SEND_WHOLE.parse().unwrap());
+        assert!(asks_for_the_whole(&status));
     }
 
     #[test]

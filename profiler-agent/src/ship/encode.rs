@@ -220,6 +220,7 @@ impl<'w> Builder<'w> {
             counts,
             syscalls: busiest(syscalls).into_iter().map(|syscall| self.syscall(syscall)).collect(),
             walks: part.walks(),
+            stack_steps: Vec::new(),
         }
     }
 

@@ -8,6 +8,7 @@ pub mod accounting;
 pub mod backoff;
 mod blocking;
 pub mod client;
+pub mod dictionary;
 pub mod disk;
 pub mod encode;
 pub mod outbox;
@@ -94,7 +95,7 @@ impl Shipper {
                     continue;
                 }
                 Sent::NothingLeft => None,
-                Sent::Failed => Some(backoff.fail(fastrand::f64())),
+                Sent::Failed { after } => Some(backoff.fail(fastrand::f64(), after)),
             };
             tokio::select! {
                 () = pause(&self.outbox.filled, wait) => {}
@@ -121,7 +122,7 @@ impl Shipper {
         let Some((key, batch)) = next else { return Ok(Sent::NothingLeft) };
         let BatchKey { epoch, sequence } = key;
         let outbox = self.outbox.clone();
-        match self.client.push(batch).await {
+        match self.client.push(&batch).await {
             Answer::Acknowledged => {
                 tracing::debug!(epoch, sequence, "the collector has stored a batch");
                 blocking::run(move || outbox.lock().acknowledge(key)).await?;
@@ -132,7 +133,7 @@ impl Shipper {
                 blocking::run(move || outbox.lock().reject(key)).await?;
                 Ok(Sent::Settled)
             }
-            Answer::Retry(why) => {
+            Answer::Retry { why, after } => {
                 blocking::run(move || outbox.lock().put_back()).await?;
                 tracing::warn!(
                     epoch,
@@ -140,7 +141,7 @@ impl Shipper {
                     why,
                     "failed to ship a batch; it stays in the spool"
                 );
-                Ok(Sent::Failed)
+                Ok(Sent::Failed { after })
             }
         }
     }
@@ -149,7 +150,10 @@ impl Shipper {
 enum Sent {
     Settled,
     NothingLeft,
-    Failed,
+    Failed {
+        /// How long the collector asks to wait.
+        after: Option<Duration>,
+    },
 }
 
 /// Waits for the given time, or for a new batch when there is no reason to wait.

@@ -36,7 +36,7 @@ pub(crate) fn write(
     functions: (&[(&str, u64)], u64),
     syncs: u64,
 ) {
-    store.write(&window(who, at, functions, syncs)).unwrap();
+    store.write_whole(&window(who, at, functions, syncs)).unwrap();
 }
 
 /// Stores one window, as [`window`] makes it, of which one stack in so many is not whole.
@@ -54,7 +54,7 @@ pub(crate) fn write_broken(
     service.walks = ends
         .map(|(end, samples)| v1::WalkEndCount { end: end.name().to_owned(), samples })
         .to_vec();
-    store.write(&batch).unwrap();
+    store.write_whole(&batch).unwrap();
 }
 
 /// One window of 10 s of service `shop`: counts divided by `thin`, shaken by up to 2 %, and calls of

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use moka::sync::Cache;
 use profiler_common::profile::{Frame, FrameKind};
+use profiler_common::stack_key::StackKey;
 use profiler_common::wire::v1;
 use rusqlite::{Connection, params};
-use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::failed;
-use crate::store::StoreError;
+use crate::store::{Arrival, StoreError};
 
 /// Most rows in one generation of a write cache. A host has about 20,000 live stacks; 2^18 rows take 12 MB.
 const RECENT_MAX: usize = 1 << 18;
@@ -55,26 +55,18 @@ impl Recent {
 }
 
 /// The write side. What it learns in a transaction counts only after [`Self::keep`].
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Dictionary {
-    seed: u64,
     frames: Recent,
     stacks: Recent,
+    /// Days up to which frames of known stacks are kept, by identity.
+    kept_frames: HashMap<i64, i64>,
     fresh_frames: HashMap<u128, Known>,
     fresh_stacks: HashMap<u128, Known>,
+    fresh_kept_frames: HashMap<i64, i64>,
 }
 
 impl Dictionary {
-    pub(super) fn new(seed: u64) -> Self {
-        Self {
-            seed,
-            frames: Recent::default(),
-            stacks: Recent::default(),
-            fresh_frames: HashMap::new(),
-            fresh_stacks: HashMap::new(),
-        }
-    }
-
     /// The transaction is durable.
     pub(super) fn keep(&mut self) {
         for (key, known) in self.fresh_frames.drain() {
@@ -83,12 +75,17 @@ impl Dictionary {
         for (key, known) in self.fresh_stacks.drain() {
             self.stacks.insert(key, known);
         }
+        if self.kept_frames.len() >= RECENT_MAX {
+            self.kept_frames.clear();
+        }
+        self.kept_frames.extend(self.fresh_kept_frames.drain());
     }
 
     /// The transaction, or a part of it, was undone.
     pub(super) fn forget_fresh(&mut self) {
         self.fresh_frames.clear();
         self.fresh_stacks.clear();
+        self.fresh_kept_frames.clear();
     }
 
     /// Rows were deleted.
@@ -96,6 +93,11 @@ impl Dictionary {
         self.forget_fresh();
         self.frames = Recent::default();
         self.stacks = Recent::default();
+        self.kept_frames.clear();
+    }
+
+    fn find_stack(&mut self, key: StackKey) -> Option<Known> {
+        self.fresh_stacks.get(&key.0).copied().or_else(|| self.stacks.find(key.0))
     }
 }
 
@@ -103,10 +105,9 @@ impl Dictionary {
 pub(super) struct BatchStacks<'a> {
     dictionary: &'a mut Dictionary,
     connection: &'a Connection,
-    batch: &'a v1::Batch,
+    arrival: &'a Arrival,
     day: i64,
-    /// By index in the batch.
-    frame_keys: Vec<u128>,
+    /// By index of the key.
     stack_ids: Vec<Option<i64>>,
 }
 
@@ -115,63 +116,80 @@ impl<'a> BatchStacks<'a> {
     pub(super) fn new(
         dictionary: &'a mut Dictionary,
         connection: &'a Connection,
-        batch: &'a v1::Batch,
+        arrival: &'a Arrival,
         day: i64,
-    ) -> Result<Self, StoreError> {
-        let mut bytes = Vec::new();
-        let frame_keys = batch
-            .frames
-            .iter()
-            .map(|frame| {
-                bytes.clear();
-                bytes.extend(frame.kind.to_le_bytes());
-                bytes.extend(frame.line.to_le_bytes());
-                for index in [frame.function, frame.module, frame.file, frame.build_id] {
-                    let text = string(batch, index)?;
-                    bytes.extend((text.len() as u64).to_le_bytes());
-                    bytes.extend(text.as_bytes());
-                }
-                Ok(xxh3_128_with_seed(&bytes, dictionary.seed))
-            })
-            .collect::<Result<_, StoreError>>()?;
-        let stack_ids = vec![None; batch.stacks.len()];
-        Ok(Self { dictionary, connection, batch, day, frame_keys, stack_ids })
+    ) -> Self {
+        let stack_ids = vec![None; arrival.keys().len()];
+        Self { dictionary, connection, arrival, day, stack_ids }
     }
 
-    /// The identity of a stack of the batch.
+    /// The identity of a stack that the batch names.
     pub(super) fn id_of(&mut self, index: u32) -> Result<i64, StoreError> {
         let index = index as usize;
         let known = self.stack_ids.get(index).ok_or(NO_STACK)?;
         if let Some(id) = known {
             return Ok(*id);
         }
-        let id = self.find_or_add_stack(index)?;
-        self.stack_ids[index] = Some(id);
-        Ok(id)
+        let key = self.arrival.keys()[index];
+        let known = self.dictionary.find_stack(key).filter(|known| known.used_day >= self.day);
+        let known = match known {
+            Some(known) => known,
+            // Also when only the day is old: the frames of a stack must be kept at least as long as the stack.
+            None => {
+                let known = match self.arrival.batch().stacks.get(index) {
+                    Some(stack) => self.find_or_add_stack(key, &stack.frames)?,
+                    None => self.find_and_keep_stack(key)?,
+                };
+                self.dictionary.fresh_stacks.insert(key.0, known);
+                known
+            }
+        };
+        self.stack_ids[index] = Some(known.id);
+        Ok(known.id)
     }
 
-    fn find_or_add_stack(&mut self, index: usize) -> Result<i64, StoreError> {
-        let frames = &self.batch.stacks[index].frames;
-        let mut bytes = Vec::with_capacity(frames.len() * 16);
-        for frame in frames {
-            let key = self.frame_keys.get(*frame as usize).ok_or(NO_FRAME)?;
-            bytes.extend(key.to_le_bytes());
-        }
-        let key = xxh3_128_with_seed(&bytes, self.dictionary.seed);
-        let known = self.dictionary.fresh_stacks.get(&key).copied();
-        if let Some(known) = known.or_else(|| self.dictionary.stacks.find(key))
-            && known.used_day >= self.day
-        {
-            return Ok(known.id);
-        }
-        // Also when only the day is old: the frames of a stack must be kept at least as long as the stack.
-        bytes.clear();
+    fn find_or_add_stack(&mut self, key: StackKey, frames: &[u32]) -> Result<Known, StoreError> {
+        let mut bytes = Vec::with_capacity(frames.len() * 3);
         for frame in frames {
             write_leb128(&mut bytes, self.find_or_add_frame(*frame as usize)?);
         }
-        let known = self.find_or_insert_stack(low_half(key), &bytes)?;
-        self.dictionary.fresh_stacks.insert(key, known);
-        Ok(known.id)
+        self.find_or_insert_stack(low_half(key.0), &bytes)
+    }
+
+    /// A stack of which only the key was sent. The table has half of it: where two rows share that, the whole batch is
+    /// needed to tell them apart.
+    fn find_and_keep_stack(&mut self, key: StackKey) -> Result<Known, StoreError> {
+        let read = failed("read a stack");
+        let mut find = self
+            .connection
+            .prepare_cached("SELECT id, used_day, frames FROM stack WHERE hash = ?1 LIMIT 2")
+            .map_err(read)?;
+        let mut rows = find.query([low_half(key.0)]).map_err(read)?;
+        let row = rows.next().map_err(read)?.ok_or(StoreError::UnknownStack)?;
+        let (id, used_day) = (row.get(0).map_err(read)?, row.get(1).map_err(read)?);
+        let frames = row.get_ref(2).map_err(read)?.as_blob();
+        let frames = frames.map_err(|_text| StoreError::Damaged("a stack is not a blob"))?;
+        let frames = if used_day < self.day { read_leb128(frames)? } else { Vec::new() };
+        if rows.next().map_err(read)?.is_some() {
+            return Err(StoreError::UnknownStack);
+        }
+        for frame in frames {
+            self.keep_frame(frame)?;
+        }
+        self.touch("UPDATE stack SET used_day = ?2 WHERE id = ?1", id, used_day)
+    }
+
+    fn keep_frame(&mut self, id: i64) -> Result<(), StoreError> {
+        let Dictionary { fresh_kept_frames: fresh, kept_frames: kept, .. } = &mut *self.dictionary;
+        if fresh.get(&id).or_else(|| kept.get(&id)).is_some_and(|day| *day >= self.day) {
+            return Ok(());
+        }
+        fresh.insert(id, self.day);
+        self.connection
+            .prepare_cached("UPDATE frame SET used_day = ?2 WHERE id = ?1 AND used_day < ?2")
+            .and_then(|mut update| update.execute(params![id, self.day]))
+            .map(drop)
+            .map_err(failed("keep a stack"))
     }
 
     fn find_or_insert_stack(&self, hash: i64, frames: &[u8]) -> Result<Known, StoreError> {
@@ -197,14 +215,15 @@ impl<'a> BatchStacks<'a> {
     }
 
     fn find_or_add_frame(&mut self, index: usize) -> Result<i64, StoreError> {
-        let key = self.frame_keys[index];
+        let key = *self.arrival.frame_keys().get(index).ok_or(NO_FRAME)?;
         let known = self.dictionary.fresh_frames.get(&key).copied();
         if let Some(known) = known.or_else(|| self.dictionary.frames.find(key))
             && known.used_day >= self.day
         {
             return Ok(known.id);
         }
-        let known = self.find_or_insert_frame(low_half(key), &self.batch.frames[index])?;
+        let known =
+            self.find_or_insert_frame(low_half(key), &self.arrival.batch().frames[index])?;
         self.dictionary.fresh_frames.insert(key, known);
         Ok(known.id)
     }
@@ -214,11 +233,11 @@ impl<'a> BatchStacks<'a> {
         let content = params![
             hash,
             frame.kind,
-            string(self.batch, frame.function)?,
-            string(self.batch, frame.module)?,
-            string(self.batch, frame.file)?,
+            string(self.arrival.batch(), frame.function)?,
+            string(self.arrival.batch(), frame.module)?,
+            string(self.arrival.batch(), frame.file)?,
             frame.line,
-            string(self.batch, frame.build_id)?,
+            string(self.arrival.batch(), frame.build_id)?,
             self.day,
         ];
         let found = self

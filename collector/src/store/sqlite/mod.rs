@@ -22,14 +22,13 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use profiler_common::wire::v1;
 use rusqlite::ErrorCode;
 
 use self::dictionary::Names;
 use self::readers::Readers;
 use self::writer::Writer;
 use super::{
-    Compacted, Merged, QualityOf, Retained, Selection, SeriesPoint, ServiceEntry, Store,
+    Arrival, Compacted, Merged, QualityOf, Retained, Selection, SeriesPoint, ServiceEntry, Store,
     StoreError, StoreOptions, StoreStats, TimeRange, UnitLife, UnitWindow, VersionSpan, Written,
 };
 
@@ -54,8 +53,8 @@ impl Store for SqliteStore {
         self.writer.seed()
     }
 
-    fn write(&self, batch: &v1::Batch) -> Result<Written, StoreError> {
-        self.writer.write(batch)
+    fn write(&self, arrival: &Arrival) -> Result<Written, StoreError> {
+        self.writer.write(arrival)
     }
 
     fn catalog(&self, range: TimeRange) -> Result<Vec<ServiceEntry>, StoreError> {

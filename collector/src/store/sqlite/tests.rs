@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::query;
 use crate::store::{
-    MetaStore as _, Selection, SqliteStore, Store, StoreError, StoreOptions, TimeRange,
+    Arrival, MetaStore as _, Selection, SqliteStore, Store, StoreError, StoreOptions, TimeRange,
     VersionSpan, WindowProfile, Written,
 };
 
@@ -60,6 +60,7 @@ fn batch(sequence: u64, start: u64, version: &str, counts: &[u64]) -> v1::Batch 
         counts: counts.to_vec(),
         syscalls: vec![syscall],
         walks: Vec::new(),
+        stack_steps: Vec::new(),
     };
     v1::Batch {
         protocol: PROTOCOL_VERSION,
@@ -121,8 +122,8 @@ fn leaves(profile: &profiler_common::profile::Profile) -> BTreeMap<String, u64> 
 fn a_batch_counts_once_however_often_it_is_written() {
     let (_folder, store) = open();
     let batch = batch(1, T0, "v1", &[2, 3]);
-    assert_eq!(store.write(&batch).unwrap(), Written::Stored);
-    assert_eq!(store.write(&batch).unwrap(), Written::Duplicate);
+    assert_eq!(store.write_whole(&batch).unwrap(), Written::Stored);
+    assert_eq!(store.write_whole(&batch).unwrap(), Written::Duplicate);
     let stats = store.stats().unwrap();
     assert_eq!((stats.samples_stored, stats.batches_stored, stats.duplicates), (5, 1, 1));
     assert_eq!((stats.samples_taken, stats.lost["ring_full"]), (7, 2));
@@ -134,10 +135,10 @@ fn a_batch_counts_once_however_often_it_is_written() {
 fn how_the_walks_ended_is_kept_by_version_host_and_executable() {
     let (_folder, store) = open();
     let old = [("whole", 4), ("no user stack", 1)];
-    store.write(&walked(batch(1, T0, "v1", &[2, 3]), "a", &old)).unwrap();
+    store.write_whole(&walked(batch(1, T0, "v1", &[2, 3]), "a", &old)).unwrap();
     let new = [("whole", 1), ("too deep", 3)];
-    store.write(&walked(batch(2, T0, "v2", &[2, 3]), "b", &new)).unwrap();
-    store.write(&walked(batch(3, T0 + 10 * SECOND, "v2", &[5]), "b", &new)).unwrap();
+    store.write_whole(&walked(batch(2, T0, "v2", &[2, 3]), "b", &new)).unwrap();
+    store.write_whole(&walked(batch(3, T0 + 10 * SECOND, "v2", &[5]), "b", &new)).unwrap();
     let all = store.quality(&select(&[]), ALWAYS).unwrap();
     let shown: Vec<_> = all
         .iter()
@@ -162,7 +163,7 @@ fn how_the_walks_ended_is_kept_by_version_host_and_executable() {
 #[test]
 fn windows_of_agents_that_do_not_say_have_no_share() {
     let (_folder, store) = open();
-    store.write(&batch(1, T0, "v1", &[2, 3])).unwrap();
+    store.write_whole(&batch(1, T0, "v1", &[2, 3])).unwrap();
     assert_eq!(store.catalog(ALWAYS).unwrap()[0].whole_share, None);
     assert!(store.quality(&select(&[]), ALWAYS).unwrap().is_empty());
 }
@@ -172,12 +173,12 @@ fn what_was_stored_is_there_after_a_restart_and_still_counts_once() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.db");
     let store = SqliteStore::open(&path, StoreOptions::default()).unwrap();
-    store.write(&batch(1, T0, "v1", &[2, 3])).unwrap();
+    store.write_whole(&batch(1, T0, "v1", &[2, 3])).unwrap();
     drop(store);
     let store = SqliteStore::open(&path, StoreOptions::default()).unwrap();
-    assert_eq!(store.write(&batch(1, T0, "v1", &[2, 3])).unwrap(), Written::Duplicate);
+    assert_eq!(store.write_whole(&batch(1, T0, "v1", &[2, 3])).unwrap(), Written::Duplicate);
     assert_eq!(
-        store.write(&batch(2, T0 + 10 * SECOND, "v1", &[1, 0, 4])).unwrap(),
+        store.write_whole(&batch(2, T0 + 10 * SECOND, "v1", &[1, 0, 4])).unwrap(),
         Written::Stored
     );
     let merged = query::merge(&store, &select(&[]), ALWAYS).unwrap();
@@ -188,10 +189,10 @@ fn what_was_stored_is_there_after_a_restart_and_still_counts_once() {
 #[test]
 fn windows_are_merged_per_unit_version_and_time() {
     let (_folder, store) = open();
-    store.write(&batch(1, T0, "v1", &[2])).unwrap();
-    store.write(&batch(2, T0 + 50 * SECOND, "v1", &[3])).unwrap();
-    store.write(&batch(3, T0 + 60 * SECOND, "v1", &[5])).unwrap();
-    store.write(&batch(4, T0, "v2", &[7])).unwrap();
+    store.write_whole(&batch(1, T0, "v1", &[2])).unwrap();
+    store.write_whole(&batch(2, T0 + 50 * SECOND, "v1", &[3])).unwrap();
+    store.write_whole(&batch(3, T0 + 60 * SECOND, "v1", &[5])).unwrap();
+    store.write_whole(&batch(4, T0, "v2", &[7])).unwrap();
     let windows = store.unit_windows(&select(&[]), ALWAYS, 60 * SECOND).unwrap();
     let found: Vec<_> = windows
         .iter()
@@ -219,8 +220,8 @@ fn windows_are_merged_per_unit_version_and_time() {
 #[test]
 fn a_window_belongs_to_the_range_that_holds_its_start() {
     let (_folder, store) = open();
-    store.write(&batch(1, T0, "v1", &[2])).unwrap();
-    store.write(&batch(2, T0 + 10 * SECOND, "v1", &[3])).unwrap();
+    store.write_whole(&batch(1, T0, "v1", &[2])).unwrap();
+    store.write_whole(&batch(2, T0 + 10 * SECOND, "v1", &[3])).unwrap();
     let range = TimeRange { start_unix_ns: T0, end_unix_ns: T0 + 10 * SECOND };
     assert_eq!(query::merge(&store, &select(&[]), range).unwrap().total(), 2);
     assert_eq!(store.catalog(range).unwrap()[0].samples, 2);
@@ -229,7 +230,7 @@ fn a_window_belongs_to_the_range_that_holds_its_start() {
 #[test]
 fn every_label_must_match() {
     let (_folder, store) = open();
-    store.write(&batch(1, T0, "v1", &[2])).unwrap();
+    store.write_whole(&batch(1, T0, "v1", &[2])).unwrap();
     let total =
         |labels: &[(&str, &str)]| query::merge(&store, &select(labels), ALWAYS).unwrap().total();
     assert_eq!(
@@ -244,8 +245,8 @@ fn every_label_must_match() {
 #[test]
 fn the_catalog_names_services_versions_hosts_and_units() {
     let (_folder, store) = open();
-    store.write(&batch(1, T0, "v1", &[2])).unwrap();
-    store.write(&batch(2, T0 + 10 * SECOND, "v2", &[3])).unwrap();
+    store.write_whole(&batch(1, T0, "v1", &[2])).unwrap();
+    store.write_whole(&batch(2, T0 + 10 * SECOND, "v2", &[3])).unwrap();
     let catalog = store.catalog(ALWAYS).unwrap();
     assert_eq!(catalog.len(), 1);
     let service = &catalog[0];
@@ -263,7 +264,7 @@ fn versions_are_known_from_their_first_to_their_last_window() {
     let batches = [(1, 100, "1"), (2, 110, "1"), (3, 120, "2"), (4, 900, "2")]
         .map(|(sequence, start, version)| batch(sequence, start, version, &[1]));
     for batch in &batches {
-        store.write(batch).unwrap();
+        store.write_whole(batch).unwrap();
     }
     let span = |version: &str, first: usize, last: usize| VersionSpan {
         version: version.to_owned(),
@@ -278,19 +279,19 @@ fn versions_are_known_from_their_first_to_their_last_window() {
 #[test]
 fn retention_deletes_windows_and_stacks_but_no_totals() {
     let (_folder, store) = open();
-    store.write(&batch(1, T0, "v1", &[2, 3])).unwrap();
-    store.write(&batch(2, T0 + 2 * DAY, "v1", &[4])).unwrap();
+    store.write_whole(&batch(1, T0, "v1", &[2, 3])).unwrap();
+    store.write_whole(&batch(2, T0 + 2 * DAY, "v1", &[4])).unwrap();
     let retained = store.retain(T0 + DAY).unwrap();
     assert_eq!((retained.blocks, retained.stacks), (1, 1));
     let merged = query::merge(&store, &select(&[]), ALWAYS).unwrap();
     assert_eq!(leaves(&merged), BTreeMap::from([("f0".to_owned(), 4)]));
     assert_eq!(store.stats().unwrap().samples_stored, 9);
     // The deleted stack comes back under a new identity.
-    store.write(&batch(3, T0 + 2 * DAY, "v1", &[0, 6])).unwrap();
+    store.write_whole(&batch(3, T0 + 2 * DAY, "v1", &[0, 6])).unwrap();
     let merged = query::merge(&store, &select(&[]), ALWAYS).unwrap();
     assert_eq!(leaves(&merged), BTreeMap::from([("f0".to_owned(), 4), ("f1".to_owned(), 6)]));
     // What comes later than retention is counted and not kept.
-    assert_eq!(store.write(&batch(4, T0, "v1", &[8])).unwrap(), Written::Stored);
+    assert_eq!(store.write_whole(&batch(4, T0, "v1", &[8])).unwrap(), Written::Stored);
     assert_eq!(store.stats().unwrap().samples_stored, 23);
     assert_eq!(query::merge(&store, &select(&[]), ALWAYS).unwrap().total(), 10);
 }
@@ -312,9 +313,9 @@ fn a_batch_that_contradicts_itself_leaves_nothing_behind() {
     let (_folder, store) = open();
     let mut bad = batch(1, T0, "v1", &[2, 3]);
     bad.services[0].stacks[1] = 99;
-    assert!(matches!(store.write(&bad), Err(StoreError::Inconsistent(_))));
+    assert!(matches!(store.write_whole(&bad), Err(StoreError::Inconsistent(_))));
     assert_eq!(store.stats().unwrap().batches_stored, 0);
-    assert_eq!(store.write(&batch(1, T0, "v1", &[2, 3])).unwrap(), Written::Stored);
+    assert_eq!(store.write_whole(&batch(1, T0, "v1", &[2, 3])).unwrap(), Written::Stored);
     assert_eq!(query::merge(&store, &select(&[]), ALWAYS).unwrap().total(), 5);
 }
 
@@ -333,8 +334,8 @@ fn many_writers_share_commits_and_lose_nothing() {
                     let mut bad = batch.clone();
                     bad.epoch = 2;
                     bad.services[0].counts.pop();
-                    assert_eq!(store.write(&batch).unwrap(), Written::Stored);
-                    assert!(store.write(&bad).is_err());
+                    assert_eq!(store.write_whole(&batch).unwrap(), Written::Stored);
+                    assert!(store.write_whole(&bad).is_err());
                 }
             })
         })
@@ -349,17 +350,17 @@ fn many_writers_share_commits_and_lose_nothing() {
 #[test]
 fn a_full_disk_refuses_the_batch_and_keeps_what_was_accepted() {
     let (folder, store) = open();
-    store.write(&batch(1, T0, "v1", &[1])).unwrap();
+    store.write_whole(&batch(1, T0, "v1", &[1])).unwrap();
     drop(store);
     let path = folder.path().join("store.db");
     let store = SqliteStore::open(&path, StoreOptions::default()).unwrap();
     store.limit_pages(2).unwrap();
     let big: Vec<u64> = (1..5000).collect();
-    let error = store.write(&batch(2, T0, "v1", &big)).unwrap_err();
+    let error = store.write_whole(&batch(2, T0, "v1", &big)).unwrap_err();
     assert!(matches!(error, StoreError::Disk { .. }), "{error:?}");
     assert!(error.is_transient());
     store.limit_pages(1 << 20).unwrap();
-    assert_eq!(store.write(&batch(2, T0, "v1", &big)).unwrap(), Written::Stored);
+    assert_eq!(store.write_whole(&batch(2, T0, "v1", &big)).unwrap(), Written::Stored);
     let sum: u64 = 1 + big.iter().sum::<u64>();
     assert_eq!(query::merge(&store, &select(&[]), ALWAYS).unwrap().total(), sum);
 }
@@ -376,7 +377,7 @@ proptest! {
         let mut expected: BTreeMap<String, u64> = BTreeMap::new();
         for (sequence, (at, is_new, counts)) in batches.iter().enumerate() {
             let version = if *is_new { "v2" } else { "v1" };
-            store.write(&batch(sequence as u64, T0 + at * SECOND, version, counts)).unwrap();
+            store.write_whole(&batch(sequence as u64, T0 + at * SECOND, version, counts)).unwrap();
             for (index, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
                 *expected.entry(format!("f{index}")).or_default() += count;
             }
@@ -395,4 +396,55 @@ proptest! {
         let series = store.series(&select(&[]), ALWAYS, window * SECOND).unwrap();
         prop_assert_eq!(series.iter().map(|point| point.samples).sum::<u64>(), total);
     }
+}
+
+/// The batch as it arrives when its first `known` stacks were told before: they stand behind the others.
+fn arrive_with(store: &SqliteStore, mut batch: v1::Batch, known: usize) -> Arrival {
+    let keys = Arrival::whole(batch.clone(), store.hash_seed()).unwrap().keys()[..known].to_vec();
+    let defined = batch.stacks.split_off(known);
+    let count = defined.len() as u32;
+    batch.stacks = defined;
+    for stack in &mut batch.services[0].stacks {
+        *stack = stack.checked_sub(known as u32).unwrap_or(count + *stack);
+    }
+    Arrival::new(batch, keys, store.hash_seed()).unwrap()
+}
+
+#[test]
+fn a_stack_may_be_named_by_its_key_once_it_is_known() {
+    let (folder, store) = open();
+    let arrival = arrive_with(&store, batch(2, T0 + 10 * SECOND, "v1", &[1, 2, 3]), 2);
+    assert!(matches!(store.write(&arrival), Err(StoreError::UnknownStack)));
+    store.write_whole(&batch(1, T0, "v1", &[4, 5])).unwrap();
+    assert_eq!(store.write(&arrival).unwrap(), Written::Stored);
+    assert_eq!(store.write(&arrival).unwrap(), Written::Duplicate);
+    assert_eq!(
+        leaves(&query::merge(&store, &select(&[]), ALWAYS).unwrap()),
+        [("f0".to_owned(), 5), ("f1".to_owned(), 7), ("f2".to_owned(), 3)].into()
+    );
+    // After a restart nothing of it is in memory.
+    drop(store);
+    let store =
+        SqliteStore::open(&folder.path().join("store.db"), StoreOptions::default()).unwrap();
+    let arrival = arrive_with(&store, batch(3, T0 + 20 * SECOND, "v1", &[1, 1, 1]), 3);
+    assert_eq!(store.write(&arrival).unwrap(), Written::Stored);
+    assert_eq!(
+        leaves(&query::merge(&store, &select(&[]), ALWAYS).unwrap()),
+        [("f0".to_owned(), 6), ("f1".to_owned(), 8), ("f2".to_owned(), 4)].into()
+    );
+}
+
+#[test]
+fn a_stack_named_by_its_key_is_kept_as_long_as_its_last_window() {
+    let (_folder, store) = open();
+    store.write_whole(&batch(1, T0, "v1", &[1, 1])).unwrap();
+    let again = arrive_with(&store, batch(2, T0 + 2 * DAY, "v1", &[1]), 1);
+    store.write(&again).unwrap();
+    assert_eq!(store.retain(T0 + DAY).unwrap().stacks, 1, "f1 alone is not used any more");
+    assert_eq!(
+        leaves(&query::merge(&store, &select(&[]), ALWAYS).unwrap()),
+        [("f0".to_owned(), 1)].into()
+    );
+    let gone = arrive_with(&store, batch(3, T0 + 2 * DAY, "v1", &[1, 1]), 2);
+    assert!(matches!(store.write(&gone), Err(StoreError::UnknownStack)));
 }

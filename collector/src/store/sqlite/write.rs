@@ -10,7 +10,7 @@ use super::block::Content;
 use super::dictionary::{BatchStacks, string};
 use super::writer::Core;
 use super::{failed, signed};
-use crate::store::{LostSamples, StoreError, UnitSyscall, Written};
+use crate::store::{Arrival, LostSamples, StoreError, UnitSyscall, Written};
 
 /// Names of the totals.
 pub(super) const SAMPLES_STORED: &str = "samples_stored";
@@ -36,7 +36,8 @@ pub(super) fn day_of(unix_ns: u64) -> i64 {
 
 impl Core {
     /// Writes one batch into the open transaction.
-    pub(super) fn write_batch(&mut self, batch: &v1::Batch) -> Result<Written, StoreError> {
+    pub(super) fn write_arrival(&mut self, arrival: &Arrival) -> Result<Written, StoreError> {
+        let batch = arrival.batch();
         if !insert_batch(&self.connection, batch)? {
             add_to_total(&self.connection, DUPLICATES, 1)?;
             return Ok(Written::Duplicate);
@@ -46,7 +47,7 @@ impl Core {
         // Past retention: counted like any other, and as if retention had already passed.
         let is_kept = batch.end_unix_ns > self.floor_unix_ns;
         let day = day_of(batch.end_unix_ns);
-        let mut stacks = BatchStacks::new(&mut self.dictionary, &self.connection, batch, day)?;
+        let mut stacks = BatchStacks::new(&mut self.dictionary, &self.connection, arrival, day);
         for service in &batch.services {
             let (content, service_samples) = content_of(batch, service, &mut stacks)?;
             samples = samples.saturating_add(service_samples);

@@ -7,13 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
-use profiler_common::wire::v1;
 use rusqlite::Connection;
 
 use super::block::Packer;
 use super::dictionary::Dictionary;
 use super::failed;
-use crate::store::{StoreError, Written};
+use crate::store::{Arrival, StoreError, Written};
 
 /// Most batches in one commit: bounds how long the first one waits, about 10 ms for each ordinary batch.
 const GROUP_BATCHES_MAX: usize = 64;
@@ -54,7 +53,7 @@ impl Writer {
         let seed = seed.cast_unsigned();
         let core = Core {
             connection,
-            dictionary: Dictionary::new(seed),
+            dictionary: Dictionary::default(),
             packer: Packer::new()?,
             floor_unix_ns: 0,
             group: None,
@@ -67,12 +66,12 @@ impl Writer {
         self.seed
     }
 
-    pub(super) fn write(&self, batch: &v1::Batch) -> Result<Written, StoreError> {
+    pub(super) fn write(&self, arrival: &Arrival) -> Result<Written, StoreError> {
         self.queued.fetch_add(1, Ordering::SeqCst);
         let mut core = self.lock();
         self.queued.fetch_sub(1, Ordering::SeqCst);
         let outcome = core.join_group()?;
-        let written = core.write_in_group(batch);
+        let written = core.write_in_group(arrival);
         self.commit_if_last(&mut core);
         let written = written?;
         while outcome.get().is_none() {
@@ -164,10 +163,10 @@ impl Core {
     }
 
     /// Writes a batch whole or not at all, without undoing the others of its group where SQLite allows that.
-    fn write_in_group(&mut self, batch: &v1::Batch) -> Result<Written, StoreError> {
+    fn write_in_group(&mut self, arrival: &Arrival) -> Result<Written, StoreError> {
         let write = failed("write a batch");
         self.connection.execute_batch("SAVEPOINT batch").map_err(write)?;
-        let written = self.write_batch(batch);
+        let written = self.write_arrival(arrival);
         if written.is_ok() {
             self.connection.execute_batch("RELEASE batch").map_err(write)?;
             return written;
@@ -215,6 +214,7 @@ impl Core {
 mod tests {
     use super::*;
     use crate::store::sqlite::schema;
+    use profiler_common::wire::v1;
 
     #[test]
     fn a_panic_refuses_the_batches_of_its_commit_and_later_ones_are_stored() {
@@ -222,6 +222,7 @@ mod tests {
         let connection = schema::open_writer(&folder.path().join("store.db")).unwrap();
         let writer = Arc::new(Writer::new(connection).unwrap());
         let batch = v1::Batch { agent_id: "a".to_owned(), sequence: 1, ..Default::default() };
+        let batch = Arrival::whole(batch, writer.seed()).unwrap();
         // As if another batch were on its way, so that the first one waits for it instead of committing.
         writer.queued.fetch_add(1, Ordering::SeqCst);
         let (told, outcome) = std::sync::mpsc::sync_channel(1);
