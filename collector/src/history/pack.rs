@@ -14,7 +14,7 @@ use crate::detect::temporal::{
 use crate::diff::FunctionKey;
 
 /// First byte; another one is another form.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Most bytes that a packed timeline may unpack to: 512 functions × 2 × 960 windows × at most 3 bytes and names.
 const UNPACKED_BYTES_MAX: usize = 8 << 20;
@@ -47,10 +47,11 @@ pub enum UnpackError {
 pub fn pack(timeline: &Timeline) -> std::io::Result<Vec<u8>> {
     let mut out = Writer::default();
     out.number(timeline.functions.len() as u64);
-    for Followed { key, since_unix_ns } in &timeline.functions {
+    for Followed { key, since_unix_ns, share_before_ppm } in &timeline.functions {
         out.text(&key.module);
         out.text(&key.function);
         out.number(*since_unix_ns);
+        out.number(*share_before_ppm);
     }
     write_grid(&mut out, &timeline.fine, 0);
     write_grid(&mut out, &timeline.hours, EXACT_HOURS);
@@ -91,7 +92,8 @@ fn read(from: &mut Reader<'_>) -> Option<Timeline> {
         let module = from.text(NAME_BYTES_MAX)?;
         let function = from.text(NAME_BYTES_MAX)?;
         let key = FunctionKey { module, function };
-        timeline.functions.push(Followed { key, since_unix_ns: from.number()? });
+        let (since_unix_ns, share_before_ppm) = (from.number()?, from.number()?);
+        timeline.functions.push(Followed { key, since_unix_ns, share_before_ppm });
     }
     read_grid(from, &mut timeline.fine, (functions, FINE_SLOTS_MAX, 0))?;
     read_grid(from, &mut timeline.hours, (functions, HOUR_SLOTS_MAX, EXACT_HOURS))?;

@@ -7,7 +7,7 @@ use crate::detect::{FunctionKind, Subject};
 use super::calendar::Calendar;
 use super::finding::{Rung, Span, Watched};
 use super::options::Mask;
-use super::timeline::{FOLLOWED_SHARE_MIN, Grid, HOUR_NS, Timeline};
+use super::timeline::{FINE_NS, FOLLOWED_SAMPLES_MIN, Followed, Grid, HOUR_NS, Timeline};
 
 /// Fewest samples of a window; with fewer it counts as one without data.
 const WINDOW_SAMPLES_MIN: f64 = 200.0;
@@ -75,15 +75,20 @@ impl Series {
         let samples: Vec<f64> = grid.totals.iter().map(|total| total.samples as f64).collect();
         let samples = series.sums(&samples);
         for (function, sides) in grid.counts.iter().enumerate() {
-            let since = timeline.functions[function].since_unix_ns;
+            let followed = &timeline.functions[function];
             for (side, counts) in sides.iter().enumerate() {
                 // A function that calls nothing has the same samples on top and anywhere: one series.
                 if side == 1 && *counts == sides[0] {
                     continue;
                 }
                 let item = if side == 0 { Item::Own(function) } else { Item::Anywhere(function) };
-                let known = (since / grid.step_ns).saturating_sub(grid.first) as usize;
-                series.add_item((item, known), &samples, &known_counts(grid, counts, known));
+                let known =
+                    (followed.since_unix_ns / grid.step_ns).saturating_sub(grid.first) as usize;
+                series.add_item(
+                    (item, known),
+                    &samples,
+                    &known_counts(grid, counts, (followed, known)),
+                );
             }
         }
         series.add_service_cpu(grid, &samples);
@@ -250,13 +255,21 @@ impl Item {
     }
 }
 
-/// Counts by slot. Before a function was followed it had less than the share from which on it would have been, so that
-/// share is taken: growth is then told as at least what it was.
-fn known_counts(grid: &Grid, counts: &[u32], known_from: usize) -> Vec<f64> {
-    let bound = |at: usize| if at < known_from { FOLLOWED_SHARE_MIN } else { 0.0 };
+/// Counts by slot. Before a function was followed it had less than what makes one followed, so that much is taken: growth
+/// is then told as at least what it was.
+fn known_counts(
+    grid: &Grid,
+    counts: &[u32],
+    (followed, known_from): (&Followed, usize),
+) -> Vec<f64> {
+    let share = followed.share_before_ppm as f64 / 1e6;
+    let samples = (FOLLOWED_SAMPLES_MIN * (grid.step_ns / FINE_NS)) as f64;
     let both = counts.iter().zip(&grid.totals).enumerate();
-    both.map(|(at, (count, total))| f64::from(*count).max(bound(at) * total.samples as f64))
-        .collect()
+    both.map(|(at, (count, total))| {
+        let bound = (share * total.samples as f64).max(samples);
+        if at < known_from { f64::from(*count).max(bound) } else { f64::from(*count) }
+    })
+    .collect()
 }
 
 const fn overlap(left: Span, right: Span) -> bool {

@@ -306,3 +306,25 @@ fn much_larger_functions_take_the_places_of_the_smallest() {
     let place = followed.iter().position(|followed| **followed == key(2)).expect("it is there");
     assert_eq!(timeline.hourly(place).next().expect("one hour")[0], 2 * 1_002);
 }
+
+#[test]
+fn a_function_that_chance_brought_to_notice_has_not_grown() {
+    let mut timeline = Timeline::with_room((25 * DAY) as usize, 25 * 24);
+    let mut random = Random(3);
+    for window in 0..25 * DAY {
+        let large = random.poisson(1_300.0);
+        // About half a percent, far below what is followed, but for one window.
+        let small = if window == 20 * DAY { 25 } else { random.poisson(36.0) / 6 };
+        let functions = vec![(key(0), large, large), (key(1), small, small)];
+        let total = Total { samples: large + small, cpu_ns: 10_000_000_000, unit_seconds: 600 };
+        let start_unix_ns = (BEGIN + window) * FINE_NS;
+        timeline.record(&WindowCounts { start_unix_ns, total, functions });
+    }
+    assert_eq!(timeline.functions().len(), 2, "it is followed from then on");
+    let options = TemporalOptions::default();
+    let judge = Judge::new(&timeline, &Mask::default(), &options);
+    for window in (20 * DAY..=25 * DAY).step_by(36) {
+        let findings = judge.at((BEGIN + window) * FINE_NS).findings;
+        assert!(findings.is_empty(), "{findings:?}");
+    }
+}

@@ -86,9 +86,11 @@ impl Total {
 pub struct Followed {
     /// Its name.
     pub key: FunctionKey,
-    /// From here on every sample of it was counted, Unix nanoseconds. Before, it had less than
-    /// [`FOLLOWED_SHARE_MIN`] or there was no room.
+    /// From here on every sample of it was counted, Unix nanoseconds.
     pub since_unix_ns: u64,
+    /// Share of the samples, in millionths, with which it would have been followed before; it had less, or fewer than
+    /// [`FOLLOWED_SAMPLES_MIN`] in each window.
+    pub share_before_ppm: u64,
 }
 
 /// Windows of one length, without gaps: a window without data has no samples.
@@ -301,20 +303,28 @@ impl Timeline {
             .collect();
         fresh.sort_unstable_by(|left, right| right.cmp(left));
         let room = HISTORY_FUNCTIONS_MAX.saturating_sub(self.functions.len());
+        let mut replaced = Vec::new();
         if fresh.len() > room {
-            let replaced = self.make_room(&fresh[room..]);
-            fresh.truncate(room + replaced);
+            replaced = self.make_room(&fresh[room..]);
+            fresh.truncate(room + replaced.len());
         }
-        for (_, key) in fresh {
-            self.functions.push(Followed { key, since_unix_ns: window.start_unix_ns });
+        let free = std::iter::repeat_n(0, room).chain(replaced);
+        for ((_, key), replaced) in fresh.into_iter().zip(free) {
+            let share = (replaced * REPLACES_FROM) as f64 / window.total.samples as f64;
+            self.functions.push(Followed {
+                key,
+                since_unix_ns: window.start_unix_ns,
+                share_before_ppm: (share.max(FOLLOWED_SHARE_MIN) * 1e6).ceil() as u64,
+            });
             self.fine.add_function();
             self.hours.add_function();
         }
     }
 
     /// Drops the functions that had least on average in the last two days, each for one of `fresh` (samples a window,
-    /// descending) that has [`REPLACES_FROM`] times as many, and returns how many.
-    fn make_room(&mut self, fresh: &[(u64, FunctionKey)]) -> usize {
+    /// descending) that has [`REPLACES_FROM`] times as many, and returns the averages of
+    /// the dropped.
+    fn make_room(&mut self, fresh: &[(u64, FunctionKey)]) -> Vec<u64> {
         let recent = self.fine.len().saturating_sub(FINE_SLOTS_MAX);
         let windows = self.fine.totals[recent..].iter().filter(|total| total.samples > 0).count();
         let mut means: Vec<(u64, usize)> = (self.fine.counts.iter().enumerate())
@@ -324,10 +334,10 @@ impl Timeline {
             })
             .collect();
         means.sort_unstable();
-        let mut dropped: Vec<usize> = (means.into_iter().zip(fresh))
+        let (averages, mut dropped): (Vec<u64>, Vec<usize>) = (means.into_iter().zip(fresh))
             .take_while(|((mean, _), (samples, _))| mean.max(&1) * REPLACES_FROM <= *samples)
-            .map(|((_, at), _)| at)
-            .collect();
+            .map(|(least, _)| least)
+            .unzip();
         dropped.sort_unstable();
         for at in dropped.iter().rev() {
             self.functions.remove(*at);
@@ -337,6 +347,6 @@ impl Timeline {
         if !dropped.is_empty() {
             self.containment = Containment::default();
         }
-        dropped.len()
+        averages
     }
 }
