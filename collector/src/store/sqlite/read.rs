@@ -13,7 +13,7 @@ use crate::store::{
 const POINTS_MAX: usize = 100_000;
 
 /// Who ran; in the order of an answer within a window.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Runner {
     pub(super) host: String,
     pub(super) unit: String,

@@ -29,7 +29,6 @@ const STACK_FRAMES_MAX: usize = 100_000_000;
 #[derive(Default)]
 struct Row {
     machine: Arc<str>,
-    since_unix_ns: u64,
     cpu_ns: u64,
     content: Content,
 }
@@ -43,7 +42,12 @@ impl SqliteStore {
     ) -> Result<Vec<UnitWindow>, StoreError> {
         let window_ns = window_ns.max(1);
         let reader = self.readers.take()?;
-        let mut rows = Rows { rows: BTreeMap::new(), unpacker: Unpacker::new()?, counts: 0 };
+        let mut rows = Rows {
+            rows: BTreeMap::new(),
+            since: HashMap::new(),
+            unpacker: Unpacker::new()?,
+            counts: 0,
+        };
         for series in find_series(&reader, selection)? {
             rows.add(&reader, &series, range, window_ns)?;
         }
@@ -70,7 +74,7 @@ impl SqliteStore {
                 unit: runner.unit.clone(),
                 version: runner.version.clone(),
                 machine: row.machine.to_string(),
-                since_unix_ns: row.since_unix_ns,
+                since_unix_ns: rows.since.get(&runner).copied().unwrap_or(start),
                 start_unix_ns: start,
                 cpu_ns: row.cpu_ns,
                 profile: WindowProfile::new(Arc::clone(&dictionary), counts),
@@ -85,6 +89,8 @@ impl SqliteStore {
 /// Windows of units, as far as they were read.
 struct Rows {
     rows: BTreeMap<(u64, Arc<Runner>), Row>,
+    /// Start of the first window that is kept.
+    since: HashMap<Arc<Runner>, u64>,
     unpacker: Unpacker,
     /// What is held in memory, in counts.
     counts: usize,
@@ -100,8 +106,12 @@ impl Rows {
     ) -> Result<(), StoreError> {
         let read = failed("read profiles");
         let machine: Arc<str> = machine_of(&series.labels)?.into();
-        let since_unix_ns = first_start(reader, series.id).map_err(read)?;
         let runner = Arc::new(series.runner.clone());
+        // A unit has several series when its labels differ, as those of its executables do: the first of all counts.
+        if let Some(first) = first_start(reader, series.id).map_err(read)? {
+            let since = self.since.entry(Arc::clone(&runner)).or_insert(first);
+            *since = first.min(*since);
+        }
         let mut find = reader
             .prepare_cached(
                 "SELECT start_unix_ns, cpu_ns, data FROM block WHERE series = ?1 \
@@ -113,13 +123,10 @@ impl Rows {
             .map_err(read)?;
         while let Some(block) = blocks.next().map_err(read)? {
             let start = unsigned(block.get(0).map_err(read)?) / window_ns * window_ns;
-            let row = self.rows.entry((start, Arc::clone(&runner))).or_insert_with(|| Row {
-                machine: Arc::clone(&machine),
-                since_unix_ns,
-                ..Row::default()
-            });
-            // A unit has several series when its labels differ, as those of its executables do.
-            row.since_unix_ns = row.since_unix_ns.min(since_unix_ns);
+            let row = self
+                .rows
+                .entry((start, Arc::clone(&runner)))
+                .or_insert_with(|| Row { machine: Arc::clone(&machine), ..Row::default() });
             let cpu_ns: i64 = block.get(1).map_err(read)?;
             row.cpu_ns = row.cpu_ns.saturating_add(unsigned(cpu_ns));
             let data = block.get_ref(2).map_err(read)?.as_blob();
@@ -180,11 +187,11 @@ fn number(count: usize) -> u32 {
 }
 
 /// Start of the first block of a series, from the index.
-fn first_start(connection: &Connection, series: i64) -> rusqlite::Result<u64> {
+fn first_start(connection: &Connection, series: i64) -> rusqlite::Result<Option<u64>> {
     connection
         .prepare_cached("SELECT min(start_unix_ns) FROM block WHERE series = ?1")?
         .query_row([series], |row| row.get::<_, Option<i64>>(0))
-        .map(|start| unsigned(start.unwrap_or_default()))
+        .map(|start| start.map(unsigned))
 }
 
 /// CPU model and kernel of the host of a series.
