@@ -76,9 +76,18 @@ impl CollectorPlace {
     ///
     /// When it ends or is not ready in time.
     pub fn start(&self) -> Result<Collector> {
+        self.start_asking_every(eventually::PAUSE)
+    }
+
+    /// Starts it, and asks so often whether it is ready: for those who measure how long that takes.
+    ///
+    /// # Errors
+    ///
+    /// When it ends or is not ready in time.
+    pub fn start_asking_every(&self, pause: Duration) -> Result<Collector> {
         let mut running = Running::start("collector", &self.log_folder, &mut self.command()?)?;
         let ready = format!("{}/-/ready", self.url());
-        eventually::some("the collector is ready", READY_LIMIT, || {
+        eventually::some_asking_every(pause, "the collector is ready", READY_LIMIT, || {
             running.still_runs()?;
             Ok(http::get_text(&ready).ok())
         })?;

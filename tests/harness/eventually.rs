@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 /// Time between two questions.
-const PAUSE: Duration = Duration::from_millis(200);
+pub const PAUSE: Duration = Duration::from_millis(200);
 
 /// Waits until the question has an answer.
 ///
@@ -14,6 +14,20 @@ const PAUSE: Duration = Duration::from_millis(200);
 ///
 /// The question's own error at once, or a timeout that says what was waited for.
 pub fn some<T>(
+    what: &str,
+    limit: Duration,
+    question: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    some_asking_every(PAUSE, what, limit, question)
+}
+
+/// Waits until the question has an answer, asked so often.
+///
+/// # Errors
+///
+/// As [`some`].
+pub fn some_asking_every<T>(
+    pause: Duration,
     what: &str,
     limit: Duration,
     mut question: impl FnMut() -> Result<Option<T>>,
@@ -26,7 +40,7 @@ pub fn some<T>(
         if Instant::now() >= deadline {
             bail!("waited {} s in vain until {what}", limit.as_secs());
         }
-        sleep(PAUSE);
+        sleep(pause);
     }
 }
 

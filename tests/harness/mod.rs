@@ -17,6 +17,7 @@ pub mod browser;
 pub mod tools;
 pub mod mount;
 pub mod batch;
+pub mod load;
 pub mod binomial;
 pub mod truth;
 pub mod symbols;

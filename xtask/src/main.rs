@@ -8,6 +8,7 @@ mod ci;
 mod ebpf;
 mod vm;
 mod bench;
+mod soak;
 mod evaluate;
 mod live;
 mod docs;
@@ -43,6 +44,8 @@ enum Verb {
     Vm(vm::Args),
     /// Measures what tracing costs.
     Bench(bench::Args),
+    /// Runs agent, collector and load together, and fails when memory, descriptors or map entries grow.
+    Soak(soak::Args),
     /// Measures the detector against ground truth, beside the known methods.
     Evaluate(evaluate::Args),
     /// Writes `docs/config.md` from the programs' own help, or checks that it is up to date.
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Verb::Ebpf(args) => ebpf::run(&args),
         Verb::Vm(args) => vm::run(&args),
         Verb::Bench(args) => bench::run(&args),
+        Verb::Soak(args) => soak::run(&args),
         Verb::Evaluate(args) => evaluate::run(&args),
         Verb::Docs(args) => docs::run(&args),
         Verb::Tidy => tidy::run(),

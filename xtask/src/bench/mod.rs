@@ -2,7 +2,9 @@
 
 mod alerts;
 mod detect;
+mod ingest;
 mod memory;
+pub(crate) mod process;
 mod programs;
 mod syscalls;
 mod unwind;
@@ -28,6 +30,8 @@ enum What {
     Detect,
     /// Time and memory of an evaluation of 500 services, against the length of a window
     Alerts,
+    /// Rows a second that a collector bears, time to acknowledge, and bytes on the wire and on disk
+    Ingest(ingest::Args),
     /// Memory and CPU time of the agent beside 300 processes of 40 programs, and beside a compiler
     Memory(memory::Args),
 }
@@ -40,6 +44,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         What::Programs(args) => programs::run(args),
         What::Detect => detect::run(),
         What::Alerts => alerts::run(),
+        What::Ingest(args) => ingest::run(args),
         What::Memory(args) => memory::run(args),
     }
 }

@@ -4,7 +4,7 @@
 
 mod place;
 mod keeper;
-mod http;
+pub(crate) mod http;
 
 use std::{
     io::Write as _,
