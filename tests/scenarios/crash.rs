@@ -12,8 +12,8 @@ use harness::{report, scenario};
 use rustix::process::Signal;
 use tokio_util::sync::CancellationToken;
 
-/// Kills of a plain run, which take half a minute; `FLAMEWATCH_CRASH_ROUNDS` names another number.
-const ROUNDS: u32 = 25;
+/// Kills, which take a minute; `FLAMEWATCH_CRASH_ROUNDS` names another number.
+const ROUNDS: u32 = 100;
 
 /// Agents enough that a commit holds the batches of several.
 const SIZE: FleetSize = FleetSize { agents: 40, hosts_per_group: 20, services: 2, rows: 50 };
