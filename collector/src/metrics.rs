@@ -38,6 +38,8 @@ pub struct Metrics {
     batches_stored: Counter,
     batches_duplicate: Counter,
     batches_rejected: Family<Label, Counter>,
+    batches_moved: Family<Label, Counter>,
+    clock_skew_seconds: Histogram,
     push_seconds: Histogram,
     store_bytes: Gauge,
     alerts: Family<Label, Gauge>,
@@ -62,6 +64,9 @@ impl Metrics {
             batches_stored: Counter::default(),
             batches_duplicate: Counter::default(),
             batches_rejected: Family::default(),
+            batches_moved: Family::default(),
+            // From 0.1 s, the way of a push, to 28 hours, past which nothing is corrected.
+            clock_skew_seconds: Histogram::new(exponential_buckets(0.1, 10.0, 7)),
             // From 1 ms, a cached commit, to 8 s, a disk in trouble.
             push_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
             store_bytes: Gauge::default(),
@@ -92,6 +97,8 @@ impl Metrics {
             batches_stored,
             batches_duplicate,
             batches_rejected,
+            batches_moved,
+            clock_skew_seconds,
             push_seconds,
             store_bytes,
             ..
@@ -130,9 +137,19 @@ impl Metrics {
         );
         registry.register(
             "batches_rejected",
-            "Batches refused: invalid, protocol and too_old for good; overloaded and unavailable \
-             so that they come again",
+            "Batches refused: invalid, too_old and set_aside for good; clock and protocol until that is mended; \
+             overloaded, too_fast, in_work, unavailable and unknown_session so that they come again",
             batches_rejected.clone(),
+        );
+        registry.register(
+            "batches_moved",
+            "Batches whose window was moved: skew by the difference between the clocks, set_back to the present",
+            batches_moved.clone(),
+        );
+        registry.register(
+            "agent_clock_skew_seconds",
+            "Difference between the clock of an agent and this one at each push, without its sign",
+            clock_skew_seconds.clone(),
         );
         registry.register(
             "push_seconds",
@@ -187,6 +204,16 @@ impl Metrics {
     /// Counts a refused batch.
     pub fn count_rejected(&self, reason: &'static str) {
         self.batches_rejected.get_or_create(&label("reason", reason)).inc();
+    }
+
+    /// Counts a batch whose window was moved.
+    pub fn count_moved(&self, reason: &'static str) {
+        self.batches_moved.get_or_create(&label("reason", reason)).inc();
+    }
+
+    /// Notes by how much an agent's clock differs, in seconds.
+    pub fn observe_skew(&self, seconds: f64) {
+        self.clock_skew_seconds.observe(seconds);
     }
 
     /// Notes how long an acknowledged batch took.

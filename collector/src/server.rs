@@ -61,7 +61,8 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let mut stages = JoinSet::new();
 
     let alerts = Arc::new(AlertBook::load(&*store)?);
-    let ingest = IngestService::new(Arc::clone(&store), Arc::clone(&metrics), retention_ns);
+    let ingest = IngestService::new(Arc::clone(&store), Arc::clone(&metrics), retention_ns)
+        .set_aside_in(beside(&config.store, ".refused"));
     stages.spawn(accept(grpc, ingest, shutdown.clone()));
     stages.spawn(retain(Arc::clone(&store), retention_ns, shutdown.clone()));
     let evaluator = Evaluator::new(
@@ -115,6 +116,13 @@ async fn open_store(path: PathBuf) -> anyhow::Result<Arc<dyn Store>> {
         Ok(store)
     };
     tokio::task::spawn_blocking(open).await.context("failed to open the store")?
+}
+
+/// A path with another ending behind its own.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(ending);
+    beside.into()
 }
 
 /// Takes batches from agents.

@@ -9,6 +9,7 @@ use profiler_common::wire::{
 };
 use thiserror::Error;
 
+use super::clock::{Moved, TooFar, correct, skew_ns};
 use super::references::unfold;
 
 /// Longest agent id: a UUID with a prefix, and room.
@@ -19,9 +20,6 @@ const HOST_BYTES_MAX: usize = 255;
 
 /// Longest window: agents close one every 10 s; an hour allows for any setting that is of use.
 const WINDOW_NS_MAX: u64 = 3600 * 1_000_000_000;
-
-/// How far a window may lie in the future: clocks of a fleet differ.
-const FUTURE_NS_MAX: u64 = 600 * 1_000_000_000;
 
 /// Most samples in a batch: an hour at 99 Hz on 24,000 CPUs.
 const SAMPLES_MAX: u64 = 1 << 33;
@@ -64,9 +62,13 @@ pub struct AcceptedPush {
     pub slots: Vec<u32>,
     /// The session, where there is one.
     pub session: Option<v1::Session>,
+    /// How far the agent's clock is ahead, in nanoseconds; `None` where it does not say.
+    pub skew_ns: Option<i64>,
+    /// How its window was moved for that.
+    pub moved: Moved,
 }
 
-/// Why a batch can never be accepted.
+/// Why a batch is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Rejection {
     /// Made by another generation of agents.
@@ -85,6 +87,9 @@ pub enum Rejection {
         /// How long windows are kept.
         retention_seconds: u64,
     },
+    /// The clocks of agent and collector are too far apart to say when it was taken.
+    #[error(transparent)]
+    Clock(#[from] TooFar),
     /// It breaks a rule of the format.
     #[error("batch is invalid: {0}")]
     Invalid(String),
@@ -97,12 +102,24 @@ impl Rejection {
         match self {
             Self::Protocol(_) => "protocol",
             Self::TooOld { .. } => "too_old",
+            Self::Clock(_) => "clock",
             Self::Invalid(_) => "invalid",
+        }
+    }
+
+    /// Whether it can never be accepted. Otherwise it can once an agent or a collector of another release runs, or a clock
+    /// is set.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Protocol(_) | Self::Clock(_) => false,
+            Self::TooOld { .. } | Self::Invalid(_) => true,
         }
     }
 }
 
-/// Checks every rule of the format. `now_unix_ns` is the collector's clock.
+/// Checks every rule of the format, and moves the window to the collector's clock, which was `now_unix_ns` when the push
+/// arrived.
 ///
 /// # Errors
 ///
@@ -112,12 +129,15 @@ pub fn validate(
     now_unix_ns: u64,
     retention_ns: u64,
 ) -> Result<AcceptedPush, Rejection> {
-    let v1::PushRequest { batch, sent_unix_ns: _, session } = request;
+    let v1::PushRequest { batch, sent_unix_ns, session } = request;
     let mut batch = batch.ok_or_else(|| Rejection::Invalid("request holds no batch".to_owned()))?;
     if batch.protocol != PROTOCOL_VERSION {
         return Err(Rejection::Protocol(batch.protocol));
     }
     origin(&batch)?;
+    let skew_ns = skew_ns(sent_unix_ns, now_unix_ns);
+    let times = (&mut batch.start_unix_ns, &mut batch.end_unix_ns);
+    let moved = correct(times, skew_ns.unwrap_or(0), now_unix_ns)?;
     window(&batch, now_unix_ns, retention_ns)?;
     dictionary(&batch)?;
     labels(&batch, &batch.host_labels)?;
@@ -130,7 +150,7 @@ pub fn validate(
     if let Some(accounting) = &batch.accounting {
         losses(accounting)?;
     }
-    Ok(AcceptedPush { batch, slots, session })
+    Ok(AcceptedPush { batch, slots, session, skew_ns, moved })
 }
 
 /// Checks the services of a batch whose rows name so many slots.
@@ -169,10 +189,7 @@ fn window(batch: &v1::Batch, now: u64, retention: u64) -> Result<(), Rejection> 
     let (start, end) = (batch.start_unix_ns, batch.end_unix_ns);
     check(start < end, || format!("window ends at `{end}`, not after its start at `{start}`"))?;
     check(end - start <= WINDOW_NS_MAX, || "window is longer than an hour".to_owned())?;
-    check(i64::try_from(end).is_ok() && end <= now.saturating_add(FUTURE_NS_MAX), || {
-        let ahead = end.saturating_sub(now) / 1_000_000_000;
-        format!("window ends {ahead} s in the future; the clocks of agent and collector differ")
-    })?;
+    check(i64::try_from(end).is_ok(), || format!("window ends at `{end}`, after the year 2262"))?;
     if end <= now.saturating_sub(retention) {
         return Err(Rejection::TooOld {
             age_seconds: now.saturating_sub(end) / 1_000_000_000,

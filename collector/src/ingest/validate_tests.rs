@@ -80,7 +80,13 @@ fn check_refused(change: impl FnOnce(&mut v1::Batch), expected: &str) {
 
 #[test]
 fn a_valid_batch_is_accepted_unchanged() {
-    let accepted = AcceptedPush { batch: valid(), slots: Vec::new(), session: None };
+    let accepted = AcceptedPush {
+        batch: valid(),
+        slots: Vec::new(),
+        session: None,
+        skew_ns: None,
+        moved: Moved::No,
+    };
     assert_eq!(validate(push(valid()), NOW, RETENTION).unwrap(), accepted);
 }
 
@@ -187,17 +193,34 @@ fn every_end_that_our_agents_know_is_accepted() {
 }
 
 #[test]
-fn a_window_of_the_future_or_past_retention_is_refused() {
+fn a_window_past_retention_is_refused_for_good() {
     let at = |end: u64| {
         let mut batch = valid();
         batch.start_unix_ns = end - 1;
         batch.end_unix_ns = end;
         validate(push(batch), NOW, RETENTION)
     };
-    assert!(at(NOW + FUTURE_NS_MAX).is_ok());
-    assert!(at(NOW + FUTURE_NS_MAX + 1).unwrap_err().to_string().contains("in the future"));
     assert!(at(NOW - RETENTION + 1).is_ok());
-    assert_eq!(at(NOW - RETENTION).unwrap_err().name(), "too_old");
+    let refused = at(NOW - RETENTION).unwrap_err();
+    assert_eq!((refused.name(), refused.is_final()), ("too_old", true));
+}
+
+#[test]
+fn a_window_of_the_future_is_moved_and_no_clock_loses_a_batch() {
+    const HOUR: u64 = 3600 * 1_000_000_000;
+    let at = |ahead: u64, sent_unix_ns: u64| {
+        let mut batch = valid();
+        batch.start_unix_ns += ahead;
+        batch.end_unix_ns += ahead;
+        validate(v1::PushRequest { sent_unix_ns, ..push(batch) }, NOW, RETENTION)
+    };
+    let moved = at(2 * HOUR, NOW + 3 * HOUR).unwrap();
+    assert_eq!((moved.moved, moved.batch.end_unix_ns), (Moved::BySkew, NOW - HOUR));
+    assert_eq!(moved.skew_ns, Some(3 * HOUR as i64));
+    let moved = at(2 * HOUR, NOW).unwrap();
+    assert_eq!((moved.moved, moved.batch.end_unix_ns), (Moved::ToNow, NOW));
+    let refused = at(50 * HOUR, NOW + 50 * HOUR).unwrap_err();
+    assert_eq!((refused.name(), refused.is_final()), ("clock", false));
 }
 
 proptest! {
