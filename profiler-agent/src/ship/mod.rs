@@ -134,7 +134,6 @@ impl Shipper {
                 Ok(Sent::Settled)
             }
             Answer::Retry { why, after } => {
-                blocking::run(move || outbox.lock().put_back()).await?;
                 tracing::warn!(
                     epoch,
                     sequence,

@@ -19,12 +19,15 @@ use super::accounting::{Accounting, BatchKey, Totals};
 use super::disk::Disk;
 use super::encode::{Encoded, HostFacts, encode};
 use super::reason;
-use super::spool::{Spool, SpoolError};
+use super::spool::{self, Spool, SpoolError};
 use crate::fold::Window;
 
 /// Acknowledged batches between two writings of the books while a long spool is emptied: the books name each batch, so
 /// writing them each time would cost more than shipping.
 const ACKNOWLEDGED_UNSAVED_MAX: usize = 64;
+
+/// Batches that a process may have sent since it last wrote the books: those that were acknowledged, and one more.
+const SENT_UNSAVED_MAX: usize = ACKNOWLEDGED_UNSAVED_MAX + 1;
 
 /// Largest book that is read: 16,384 batches of about 300 bytes, and some room.
 const BOOKS_BYTES_MAX: u64 = 16 << 20;
@@ -170,8 +173,8 @@ impl Outbox {
         }
     }
 
-    /// The oldest batch that is not settled; it is kept until it is settled or [`put_back`](Self::put_back). Damaged
-    /// ones are set aside and counted as lost on the way.
+    /// The oldest batch that is not settled, to be sent; it is kept until it is settled. Damaged ones are set aside and
+    /// counted as lost on the way.
     pub fn next_batch(&mut self) -> Option<(BatchKey, v1::Batch)> {
         loop {
             let (key, _) = self.accounting.batches().next()?;
@@ -181,7 +184,7 @@ impl Outbox {
             });
             match batch {
                 Ok(batch) => {
-                    self.spool.hold(Some(key));
+                    self.spool.hold(key);
                     return Some((key, batch));
                 }
                 Err(error) => {
@@ -192,11 +195,6 @@ impl Outbox {
                 }
             }
         }
-    }
-
-    /// The batch did not reach the collector: from now on a full spool may drop it.
-    pub fn put_back(&mut self) {
-        self.spool.hold(None);
     }
 
     /// The collector has stored the batch.
@@ -212,7 +210,6 @@ impl Outbox {
     }
 
     fn settle(&mut self, key: BatchKey) {
-        self.spool.hold(None);
         self.settled.push(key);
         let waiting = self.accounting.batches().len();
         if waiting <= ACKNOWLEDGED_UNSAVED_MAX || self.settled.len() >= ACKNOWLEDGED_UNSAVED_MAX {
@@ -247,19 +244,23 @@ impl Outbox {
     ///
     /// # Errors
     ///
-    /// When the books cannot be written. The files go all the same: on a full disk their room is needed.
+    /// When the books cannot be written. The files stay then, so that the next process sends them again and learns that
+    /// they are stored; on a full disk they go all the same, because their room is needed.
     pub fn save(&mut self) -> io::Result<()> {
         let path = self.books_path();
         let books = serde_json::to_vec(&self.accounting).map_err(io::Error::other)?;
-        let mut saved = self.disk.write_durably(&path, &books);
+        let saved = self.disk.write_durably(&path, &books);
+        let is_full = saved.as_ref().is_err_and(spool::is_full);
+        if saved.is_err() && !is_full {
+            // The spool bounds its files, and so these.
+            self.settled.retain(|key| self.spool.contains(*key));
+            return saved;
+        }
         let had_settled = !self.settled.is_empty();
         for key in std::mem::take(&mut self.settled) {
             self.spool.remove(key);
         }
-        if saved.is_err() && had_settled {
-            saved = self.disk.write_durably(&path, &books);
-        }
-        saved
+        if is_full && had_settled { self.disk.write_durably(&path, &books) } else { saved }
     }
 
     /// Notes how many samples were taken, for the next process in case this one is killed before it writes the books.
@@ -284,6 +285,8 @@ impl Outbox {
         self.accounting = accounting;
         self.accounting.resume(noted, reason::AGENT_KILLED);
         let known: Vec<BatchKey> = self.accounting.batches().map(|(key, _)| key).collect();
+        // The last process sent the oldest ones, and went before it could say so.
+        known.iter().take(SENT_UNSAVED_MAX).for_each(|key| self.spool.hold(*key));
         for key in &known {
             if !self.spool.contains(*key) {
                 self.accounting.lose_batch(*key, reason::SPOOL_MISSING);

@@ -155,10 +155,26 @@ fn a_batch_that_is_being_stored_is_not_counted_as_lost_meanwhile() {
     let mut outbox = Outbox::open(folder.path(), options).unwrap();
     let key = BatchKey { epoch: 1, sequence: 1 };
     // As a spool that is nearly full: the next batch does not fit beside the one on its way.
-    outbox.spool.hold(Some(key));
+    outbox.spool.hold(key);
     take(&mut outbox, 3);
     assert_eq!(outbox.next_batch().unwrap().0, key);
     take(&mut outbox, 4);
+    outbox.acknowledge(key);
+    check_balance(&outbox, 3, 0, &[("spool_full", 4)]);
+}
+
+#[test]
+fn a_batch_that_a_killed_agent_had_sent_is_not_counted_as_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut outbox = open(folder.path(), 1);
+    take(&mut outbox, 3);
+    // Stored by the collector, but the answer comes after the kill.
+    let (key, _) = outbox.next_batch().unwrap();
+    drop(outbox);
+    let options = OutboxOptions { spool_bytes_max: 1, epoch: 2, facts: HostFacts::default() };
+    let mut outbox = Outbox::open(folder.path(), options).unwrap();
+    take(&mut outbox, 4);
+    assert_eq!(outbox.next_batch().unwrap().0, key);
     outbox.acknowledge(key);
     check_balance(&outbox, 3, 0, &[("spool_full", 4)]);
 }

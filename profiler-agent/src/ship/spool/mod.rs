@@ -4,7 +4,7 @@
 //! be written (a full disk) waits in memory, bounded as well. The spool knows no samples: it says which batches it gave
 //! up, and the caller keeps the books.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -69,8 +69,8 @@ pub struct Spool {
     batches: BTreeMap<BatchKey, Place>,
     disk_bytes: u64,
     memory_bytes: u64,
-    /// On its way to the collector, which may have stored it already: not to be given up.
-    on_its_way: Option<BatchKey>,
+    /// Sent and not settled: the collector may have stored them, so they are not to be given up.
+    maybe_stored: BTreeSet<BatchKey>,
     /// Why the disk took no batch the last time, while any waits in memory.
     disk_reason: &'static str,
 }
@@ -93,7 +93,7 @@ impl Spool {
             batches: BTreeMap::new(),
             disk_bytes: 0,
             memory_bytes: 0,
-            on_its_way: None,
+            maybe_stored: BTreeSet::new(),
             disk_reason: reason::DISK_FULL,
         };
         let mut found = Vec::new();
@@ -137,9 +137,10 @@ impl Spool {
         self.enforce_limits()
     }
 
-    /// Says which batch is on its way to the collector. It is not dropped meanwhile: once stored, it would count twice.
-    pub fn hold(&mut self, key: Option<BatchKey>) {
-        self.on_its_way = key;
+    /// Says that a batch may reach the collector. From now on it is not given up, even when no answer comes: once
+    /// stored, its samples would count twice.
+    pub fn hold(&mut self, key: BatchKey) {
+        self.maybe_stored.insert(key);
     }
 
     /// The oldest batch.
@@ -222,6 +223,7 @@ impl Spool {
 
     /// Takes a batch out of the list; returns its file when it has one.
     fn forget(&mut self, key: BatchKey) -> Option<PathBuf> {
+        self.maybe_stored.remove(&key);
         match self.batches.remove(&key)? {
             Place::Disk { path, bytes } => {
                 self.disk_bytes -= bytes;
@@ -253,7 +255,7 @@ impl Spool {
     /// The oldest batch of some kind that may be given up.
     fn oldest_where(&self, fits: impl Fn(&Place) -> bool) -> Option<BatchKey> {
         let mut batches = self.batches.iter();
-        let found = batches.find(|(key, place)| self.on_its_way != Some(**key) && fits(place));
+        let found = batches.find(|(key, place)| !self.maybe_stored.contains(key) && fits(place));
         found.map(|(key, _)| *key)
     }
 
@@ -286,11 +288,13 @@ impl Spool {
     }
 }
 
+/// Whether a write failed for want of room.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 fn reason_of(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => reason::DISK_FULL,
-        _ => reason::DISK_FAILED,
-    }
+    if is_full(error) { reason::DISK_FULL } else { reason::DISK_FAILED }
 }
 
 fn seal(encoded: &[u8]) -> Vec<u8> {

@@ -38,18 +38,19 @@ fn a_full_spool_drops_the_oldest() {
 }
 
 #[test]
-fn a_batch_on_its_way_is_not_dropped() {
+fn a_batch_that_may_be_stored_is_not_dropped() {
     let folder = tempfile::tempdir().unwrap();
     let (mut spool, _) = Spool::open(folder.path(), 10_000, Disk::default()).unwrap();
     for sequence in 1..=3 {
         spool.keep(key(sequence), 5, &noise(sequence, 3_000));
     }
-    spool.hold(Some(key(1)));
+    spool.hold(key(1));
     let dropped = spool.keep(key(4), 5, &noise(4, 3_000));
     assert_eq!(dropped, [Dropped { key: key(2), reason: "spool_full" }]);
-    spool.hold(None);
     let dropped = spool.keep(key(5), 5, &noise(5, 3_000));
-    assert_eq!(dropped, [Dropped { key: key(1), reason: "spool_full" }]);
+    assert_eq!(dropped, [Dropped { key: key(3), reason: "spool_full" }]);
+    spool.remove(key(1));
+    assert_eq!(spool.keep(key(6), 5, &noise(6, 3_000)), []);
 }
 
 #[test]
