@@ -15,7 +15,7 @@ mod values;
 
 pub use args::{DiffArgs, Output};
 pub(crate) use name::comparable;
-pub use offline::command;
+pub use offline::{command, parse_profile};
 pub(crate) use paint::Paint;
 pub use sides::{
     FunctionKey, ProfileDiff, Replicate, Replication, SideFacts, StackCount, StackTable,

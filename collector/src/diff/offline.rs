@@ -122,13 +122,21 @@ fn read_side(paths: &[PathBuf]) -> anyhow::Result<Vec<UnitWindow>> {
 fn read_profile(path: &Path) -> anyhow::Result<Profile> {
     let mut bytes = Vec::new();
     read_bounded(File::open(path)?, &mut bytes)?;
+    parse_profile(&path.to_string_lossy(), bytes)
+}
+
+/// Reads the content of a file, pprof by its name or when it is no text, else folded; either may be compressed with gzip.
+///
+/// # Errors
+///
+/// When it is no profile, or larger than a profile may be.
+pub fn parse_profile(name: &str, mut bytes: Vec<u8>) -> anyhow::Result<Profile> {
     if bytes.starts_with(&[0x1f, 0x8b]) {
         let mut plain = Vec::new();
         read_bounded(MultiGzDecoder::new(&bytes[..]), &mut plain)
             .context("failed to decompress")?;
         bytes = plain;
     }
-    let name = path.to_string_lossy();
     if name.ends_with(".pb") || name.ends_with(".pb.gz") || name.ends_with(".pprof") {
         return Ok(parse_pprof(&bytes)?);
     }

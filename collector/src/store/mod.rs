@@ -12,7 +12,7 @@ mod window;
 
 pub use arrival::Arrival;
 pub use profile::{Dictionary, WindowProfile};
-pub use sqlite::SqliteStore;
+pub use sqlite::{SqliteStore, unpack_block};
 pub use window::{LostSamples, UnitSyscall, UnitWindow};
 
 use std::collections::BTreeMap;

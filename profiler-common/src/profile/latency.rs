@@ -20,14 +20,15 @@ impl LatencyHistogram {
     /// Adds calls to a bucket; buckets past the last one count into the last.
     pub fn add(&mut self, bucket: u32, calls: u64) {
         if calls > 0 {
-            *self.counts.entry(bucket.min(BUCKETS as u32 - 1)).or_default() += calls;
+            let known = self.counts.entry(bucket.min(BUCKETS as u32 - 1)).or_default();
+            *known = known.saturating_add(calls);
         }
     }
 
     /// Adds all calls of another histogram.
     pub fn merge(&mut self, other: &Self) {
         for (bucket, calls) in &other.counts {
-            *self.counts.entry(*bucket).or_default() += calls;
+            self.add(*bucket, *calls);
         }
         self.sum_ns = self.sum_ns.saturating_add(other.sum_ns);
         self.max_ns = self.max_ns.max(other.max_ns);
@@ -36,7 +37,7 @@ impl LatencyHistogram {
     /// Number of calls.
     #[must_use]
     pub fn calls(&self) -> u64 {
-        self.counts.values().sum()
+        self.counts.values().fold(0, |sum, calls| sum.saturating_add(*calls))
     }
 
     /// (bucket, calls), by rising bucket, without empty ones.
@@ -49,8 +50,7 @@ impl LatencyHistogram {
     pub fn calls_at_least(&self, threshold_ns: u64) -> u64 {
         self.buckets()
             .filter(|(bucket, _)| bucket_floor_ns(*bucket) >= threshold_ns)
-            .map(|(_, calls)| calls)
-            .sum()
+            .fold(0, |sum, (_, calls)| sum.saturating_add(calls))
     }
 
     /// Latencies in nanoseconds at the given quantiles (0 to 1), each accurate to one bucket (6.25 %); 0 when empty.

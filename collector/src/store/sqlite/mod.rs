@@ -177,6 +177,15 @@ impl SqliteStore {
     }
 }
 
+/// Reads what is stored as a question does: any bytes are content or an error.
+///
+/// # Errors
+///
+/// When the bytes are not what a store writes.
+pub fn unpack_block(data: &[u8]) -> Result<(), StoreError> {
+    block::Unpacker::new()?.unpack_into(data, &mut block::Content::default())
+}
+
 /// Says what was being done when SQLite refused, and whether it was for the disk.
 fn failed(action: &'static str) -> impl Fn(rusqlite::Error) -> StoreError + Copy {
     move |source| match source.sqlite_error_code() {

@@ -1,0 +1,8 @@
+//! Any counts of latencies.
+
+#![no_main]
+
+#[path = "../collector_entries.rs"]
+mod entries;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| entries::run(env!("CARGO_BIN_NAME"), bytes));
