@@ -14,6 +14,7 @@ use anyhow::{Context as _, bail};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
@@ -30,6 +31,9 @@ const DAY_NS: u64 = 86_400 * 1_000_000_000;
 
 /// How often what is past retention is deleted: often enough that each run is short.
 const RETAIN_EVERY: Duration = Duration::from_secs(3600);
+
+/// How often what is complete is added up: often enough that few windows wait for it.
+const ADD_UP_EVERY: Duration = Duration::from_secs(10);
 
 /// How long open requests may take once the collector is told to end: a push takes below a second, and agents repeat
 /// what was not answered. Only a peer that connects and says nothing makes this wait.
@@ -64,6 +68,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let ingest = IngestService::new(Arc::clone(&store), Arc::clone(&metrics), retention_ns)
         .set_aside_in(beside(&config.store, ".refused"));
     stages.spawn(accept(grpc, ingest, shutdown.clone()));
+    stages.spawn(add_up(Arc::clone(&store), shutdown.clone()));
     stages.spawn(retain(Arc::clone(&store), retention_ns, shutdown.clone()));
     let evaluator = Evaluator::new(
         Arc::clone(&store),
@@ -172,6 +177,27 @@ async fn answer(
         .with_graceful_shutdown(shutdown.cancelled_owned())
         .await
         .context("failed to serve HTTP")
+}
+
+/// Adds up what is complete, every ten seconds.
+async fn add_up(store: Arc<dyn Store>, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let mut ticks = tokio::time::interval(ADD_UP_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
+        let store = Arc::clone(&store);
+        let now = unix_ns(SystemTime::now());
+        match tokio::task::spawn_blocking(move || store.compact(now)).await? {
+            Ok(added) => {
+                tracing::debug!(windows = added.windows, segments = added.segments, "added up");
+            }
+            // Answers are the same without it; the next run may succeed.
+            Err(error) => {
+                let error = anyhow::Error::from(error);
+                tracing::error!(error = %format_args!("{error:#}"), "failed to add up profiles");
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Deletes what is past retention, every hour.

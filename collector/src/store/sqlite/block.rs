@@ -6,6 +6,7 @@ use profiler_common::profile::{LatencyHistogram, Quality};
 use prost::Message as _;
 use zstd::bulk::{Compressor, Decompressor};
 
+use super::counts::StackCounts;
 use crate::store::{LostSamples, StoreError, UnitSyscall};
 
 /// Largest unpacked block. A block holds less than the batch it came from: identities for indices, and a batch has at
@@ -16,10 +17,10 @@ const BLOCK_BYTES_MAX: usize = 160 << 20;
 const LEVEL: i32 = 3;
 
 /// Samples and syscalls of one window.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Content {
     /// Samples by stack identity.
-    pub(super) stacks: BTreeMap<i64, u64>,
+    pub(super) stacks: StackCounts,
     /// Syscalls by (waiting, name).
     pub(super) syscalls: BTreeMap<(bool, String), UnitSyscall>,
     /// How the walks over the stacks ended.
@@ -46,15 +47,8 @@ struct Block {
     samples_lost: u64,
 }
 
-/// A block of which only the walks are read.
 #[derive(Clone, PartialEq, prost::Message)]
-struct Walks {
-    #[prost(message, repeated, tag = "4")]
-    walks: Vec<WalkEndCount>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct WalkEndCount {
+pub(super) struct WalkEndCount {
     #[prost(string, tag = "1")]
     end: String,
     #[prost(uint64, tag = "2")]
@@ -62,7 +56,7 @@ struct WalkEndCount {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Syscall {
+pub(super) struct Syscall {
     #[prost(string, tag = "1")]
     name: String,
     #[prost(bool, tag = "2")]
@@ -96,19 +90,17 @@ impl Packer {
 
     pub(super) fn pack(&mut self, content: Content) -> Result<Vec<u8>, StoreError> {
         let mut block = Block::default();
-        let mut previous = 0;
-        for (stack, count) in content.stacks {
-            block.stack_steps.push(stack.wrapping_sub(previous).cast_unsigned());
-            block.counts.push(count);
-            previous = stack;
-        }
+        block.stack_steps = steps_of(content.stacks.iter().map(|(stack, _)| stack));
+        block.counts = content.stacks.iter().map(|(_, count)| count).collect();
         (block.samples_taken, block.samples_lost) = (content.lost.taken, content.lost.lost);
-        let walks = content.quality.ends();
-        block.walks =
-            walks.map(|(end, samples)| WalkEndCount { end: end.to_owned(), samples }).collect();
+        block.walks = walks_of(&content.quality);
         block.syscalls = content.syscalls.into_values().map(Syscall::from).collect();
+        self.compress(&block.encode_to_vec())
+    }
+
+    pub(super) fn compress(&mut self, bytes: &[u8]) -> Result<Vec<u8>, StoreError> {
         self.compressor
-            .compress(&block.encode_to_vec())
+            .compress(bytes)
             .map_err(|_too_large| StoreError::Inconsistent("a window does not fit a block"))
     }
 }
@@ -133,12 +125,7 @@ impl Unpacker {
         if block.stack_steps.len() != block.counts.len() {
             return Err(StoreError::Damaged("a block has stacks without counts"));
         }
-        let mut stack = 0_i64;
-        for (step, count) in block.stack_steps.into_iter().zip(block.counts) {
-            stack = stack.wrapping_add(step.cast_signed());
-            let known = content.stacks.entry(stack).or_default();
-            *known = known.saturating_add(count);
-        }
+        content.stacks.merge(&stacks_of(&block.stack_steps).zip(block.counts).collect());
         for syscall in block.syscalls {
             content.add_syscall(syscall.into());
         }
@@ -147,18 +134,7 @@ impl Unpacker {
         Ok(())
     }
 
-    /// Adds how the walks of a block ended to `quality`.
-    pub(super) fn unpack_walks(
-        &mut self,
-        data: &[u8],
-        quality: &mut Quality,
-    ) -> Result<(), StoreError> {
-        let block = Walks::decode(&*self.unpack(data)?).map_err(undecodable)?;
-        add_walks(block.walks, quality);
-        Ok(())
-    }
-
-    fn unpack(&mut self, data: &[u8]) -> Result<Vec<u8>, StoreError> {
+    pub(super) fn unpack(&mut self, data: &[u8]) -> Result<Vec<u8>, StoreError> {
         let bytes = zstd::zstd_safe::get_frame_content_size(data)
             .ok()
             .flatten()
@@ -171,17 +147,47 @@ impl Unpacker {
     }
 }
 
-fn add_walks(walks: Vec<WalkEndCount>, quality: &mut Quality) {
+/// Rising identities as steps.
+pub(super) fn steps_of(stacks: impl Iterator<Item = i64>) -> Vec<u64> {
+    let mut previous = 0_i64;
+    stacks
+        .map(|stack| stack.wrapping_sub(std::mem::replace(&mut previous, stack)).cast_unsigned())
+        .collect()
+}
+
+/// Identities from their steps.
+pub(super) fn stacks_of(steps: &[u64]) -> impl Iterator<Item = i64> {
+    steps.iter().scan(0_i64, |stack, step| {
+        *stack = stack.wrapping_add(step.cast_signed());
+        Some(*stack)
+    })
+}
+
+pub(super) fn walks_of(quality: &Quality) -> Vec<WalkEndCount> {
+    quality.ends().map(|(end, samples)| WalkEndCount { end: end.to_owned(), samples }).collect()
+}
+
+pub(super) fn add_walks(walks: Vec<WalkEndCount>, quality: &mut Quality) {
     for WalkEndCount { end, samples } in walks {
         quality.add(&end, samples);
     }
 }
 
-fn undecodable(_error: prost::DecodeError) -> StoreError {
+pub(super) fn undecodable(_error: prost::DecodeError) -> StoreError {
     StoreError::Damaged("a block cannot be decoded")
 }
 
 impl Content {
+    /// Adds all of another.
+    pub(super) fn merge(&mut self, other: Self) {
+        self.stacks.merge(&other.stacks);
+        for syscall in other.syscalls.into_values() {
+            self.add_syscall(syscall);
+        }
+        self.quality.merge(&other.quality);
+        self.lost.add(other.lost);
+    }
+
     /// Adds the calls of a syscall, merged with earlier ones of the same name.
     pub(super) fn add_syscall(&mut self, syscall: UnitSyscall) {
         let key = (syscall.waiting, syscall.name.clone());
@@ -243,7 +249,7 @@ mod tests {
             let errors: Vec<(u32, u64)> = errors.into_iter().collect();
             let syscall =
                 UnitSyscall { name: "read".to_owned(), waiting, histogram: histogram.clone(), errors: errors.clone() };
-            let mut content = Content { stacks: stacks.clone(), ..Default::default() };
+            let mut content = Content { stacks: stacks.clone().into_iter().collect(), ..Default::default() };
             content.add_syscall(syscall);
             for (end, samples) in &walks {
                 content.quality.add(end, *samples);
@@ -253,12 +259,9 @@ mod tests {
             let packed = Packer::new().unwrap().pack(content).unwrap();
             let mut read = Content::default();
             Unpacker::new().unwrap().unpack_into(&packed, &mut read).unwrap();
-            prop_assert_eq!(read.stacks, stacks);
+            prop_assert_eq!(read.stacks, stacks.into_iter().collect());
             prop_assert_eq!(read.lost, LostSamples { taken: 9, lost: 2 });
             prop_assert_eq!(&read.quality, &quality);
-            let mut walks_only = Quality::default();
-            Unpacker::new().unwrap().unpack_walks(&packed, &mut walks_only).unwrap();
-            prop_assert_eq!(walks_only, quality);
             let syscall = &read.syscalls[&(waiting, "read".to_owned())];
             prop_assert_eq!(&syscall.histogram, &histogram);
             prop_assert_eq!(&syscall.errors, &errors);
@@ -271,7 +274,7 @@ mod tests {
             value: u8,
         ) {
             let mut packed =
-                Packer::new().unwrap().pack(Content { stacks, ..Default::default() }).unwrap();
+                Packer::new().unwrap().pack(Content { stacks: stacks.into_iter().collect(), ..Default::default() }).unwrap();
             let at = at.index(packed.len());
             packed[at] = value;
             let mut read = Content::default();

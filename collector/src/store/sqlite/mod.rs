@@ -1,8 +1,16 @@
-//! The store on SQLite: dictionaries of frames and stacks, and one packed block per series and window.
+//! The store on SQLite: dictionaries of frames and stacks, one packed block per series and window, and segments that
+//! add them up ([`compact`]).
 //!
 //! One connection writes, and commits many batches at once when many wait ([`writer`]); others read beside it.
 
 mod block;
+mod counts;
+mod level;
+mod segment;
+mod parts;
+mod compact;
+mod merge;
+mod catalog;
 mod dictionary;
 mod lives;
 mod quality;
@@ -17,6 +25,8 @@ mod writer;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod compact_tests;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -69,7 +79,7 @@ impl Store for SqliteStore {
     }
 
     fn merge(&self, selection: &Selection, range: TimeRange) -> Result<Merged, StoreError> {
-        self.merge(selection, range)
+        self.merge_all(selection, range)
     }
 
     fn unit_windows(
@@ -111,7 +121,7 @@ impl Store for SqliteStore {
     }
 
     fn compact(&self, now_unix_ns: u64) -> Result<Compacted, StoreError> {
-        self.compact(now_unix_ns)
+        self.compact_until(now_unix_ns)
     }
 
     fn retain(&self, before_unix_ns: u64) -> Result<Retained, StoreError> {
@@ -208,30 +218,4 @@ fn signed(value: u64) -> i64 {
 /// A number as it was stored.
 fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
-}
-
-impl SqliteStore {
-    fn merge(&self, selection: &Selection, range: TimeRange) -> Result<Merged, StoreError> {
-        let windows = self.unit_windows(selection, range, u64::MAX)?;
-        let mut merged = Merged::default();
-        let mut syscalls: BTreeMap<(bool, String), super::UnitSyscall> = BTreeMap::new();
-        for window in &windows {
-            merged.cpu_ns = merged.cpu_ns.saturating_add(window.cpu_ns);
-            merged.quality.merge(&window.quality);
-            for syscall in &window.syscalls {
-                syscalls
-                    .entry((syscall.waiting, syscall.name.clone()))
-                    .and_modify(|known| known.merge(syscall))
-                    .or_insert_with(|| syscall.clone());
-            }
-        }
-        merged.profile =
-            super::WindowProfile::merge(windows.iter().map(|window| &window.profile)).into();
-        merged.syscalls = syscalls.into_values().collect();
-        Ok(merged)
-    }
-
-    fn compact(&self, _now_unix_ns: u64) -> Result<Compacted, StoreError> {
-        Ok(Compacted::default())
-    }
 }

@@ -1,13 +1,15 @@
 //! Answers questions that need no stacks: finds the series of a selection, and reads their sums.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
-use super::{SqliteStore, failed, signed, unsigned};
-use crate::store::{
-    Selection, SeriesPoint, ServiceEntry, StoreError, TimeRange, VersionEntry, VersionSpan,
-};
+use super::level::Level;
+use super::lives::segment_ends;
+use super::parts::{Parts, Scope, Sums};
+use super::{SqliteStore, failed};
+use crate::store::{Selection, SeriesPoint, StoreError, TimeRange, VersionSpan};
 
 /// Most points of a series: more than any screen shows.
 const POINTS_MAX: usize = 100_000;
@@ -49,32 +51,35 @@ impl SqliteStore {
         step_ns: u64,
     ) -> Result<Vec<SeriesPoint>, StoreError> {
         let step_ns = step_ns.max(1);
-        let read = failed("read a series");
         let reader = self.readers.take()?;
-        let mut points: BTreeMap<(u64, String), (u64, u64)> = BTreeMap::new();
-        for Series { id, runner, .. } in find_series(&reader, selection)? {
-            let mut find = reader
-                .prepare_cached(
-                    "SELECT start_unix_ns, samples, cpu_ns FROM block WHERE series = ?1 \
-                     AND start_unix_ns >= ?2 AND start_unix_ns < ?3",
-                )
-                .map_err(read)?;
-            let mut blocks = find
-                .query(params![id, signed(range.start_unix_ns), signed(range.end_unix_ns)])
-                .map_err(read)?;
-            while let Some(block) = blocks.next().map_err(read)? {
-                let start = unsigned(block.get(0).map_err(read)?) / step_ns * step_ns;
-                let point = points.entry((start, runner.version.clone())).or_default();
-                point.0 = point.0.saturating_add(unsigned(block.get(1).map_err(read)?));
-                point.1 = point.1.saturating_add(unsigned(block.get(2).map_err(read)?));
-                limit(points.len(), POINTS_MAX, "points")?;
+        let mut parts = Parts::new(&reader, range, Level::within(step_ns))?;
+        let mut points: BTreeMap<(u64, Arc<str>), (u64, u64)> = BTreeMap::new();
+        let mut add = |version: &Arc<str>, sums: Sums| {
+            let start = sums.start_unix_ns / step_ns * step_ns;
+            let point = points.entry((start, Arc::clone(version))).or_default();
+            point.0 = point.0.saturating_add(sums.samples);
+            point.1 = point.1.saturating_add(sums.cpu_ns);
+        };
+        let is_of_releases = is_of_releases(selection);
+        if is_of_releases {
+            for (id, version) in find_releases(&reader, selection)? {
+                let version = version.into();
+                parts.segment_sums(Scope::release(id), |sums| add(&version, sums))?;
             }
         }
+        for Series { id, runner, .. } in find_series(&reader, selection)? {
+            let version = runner.version.into();
+            if !is_of_releases {
+                parts.segment_sums(Scope::series(id), |sums| add(&version, sums))?;
+            }
+            parts.fresh_sums(id, |sums| add(&version, sums))?;
+        }
+        limit(points.len(), POINTS_MAX, "points")?;
         Ok(points
             .into_iter()
             .map(|((start_unix_ns, version), (samples, cpu_ns))| SeriesPoint {
                 start_unix_ns,
-                version,
+                version: version.to_string(),
                 samples,
                 cpu_ns,
             })
@@ -85,58 +90,63 @@ impl SqliteStore {
         &self,
         until_unix_ns: u64,
     ) -> Result<BTreeMap<String, Vec<VersionSpan>>, StoreError> {
-        let read = failed("read the versions");
         let reader = self.readers.take()?;
-        // Both ends come from the index, so a series with a month of windows costs no more than a new one.
-        let mut find = reader
-            .prepare_cached(
-                "SELECT service, version, min(first), max(last) FROM (SELECT s.service, s.version, \
-                 (SELECT start_unix_ns FROM block WHERE series = s.id AND start_unix_ns < ?1 \
-                 ORDER BY start_unix_ns LIMIT 1) AS first, \
-                 (SELECT end_unix_ns FROM block WHERE series = s.id AND start_unix_ns < ?1 \
-                 ORDER BY start_unix_ns DESC LIMIT 1) AS last FROM series s) \
-                 WHERE first IS NOT NULL GROUP BY service, version",
-            )
-            .map_err(read)?;
-        let mut rows = find.query([signed(until_unix_ns)]).map_err(read)?;
+        let minute = Level::Minute.length_ns();
+        let end_unix_ns = until_unix_ns.checked_next_multiple_of(minute).unwrap_or(u64::MAX);
+        let range = TimeRange { start_unix_ns: 0, end_unix_ns };
+        let mut spans: BTreeMap<(String, String), (u64, u64)> = BTreeMap::new();
+        for (service, version, ends) in seen(&reader, range)? {
+            let span = spans.entry((service, version)).or_insert(ends);
+            *span = (span.0.min(ends.0), span.1.max(ends.1));
+        }
         let mut services: BTreeMap<String, Vec<VersionSpan>> = BTreeMap::new();
-        while let Some(row) = rows.next().map_err(read)? {
-            let span = VersionSpan {
-                version: row.get(1).map_err(read)?,
-                first_seen_unix_ns: unsigned(row.get(2).map_err(read)?),
-                last_seen_unix_ns: unsigned(row.get(3).map_err(read)?),
-            };
-            services.entry(row.get(0).map_err(read)?).or_default().push(span);
+        for ((service, version), (first_seen_unix_ns, last_seen_unix_ns)) in spans {
+            let span = VersionSpan { version, first_seen_unix_ns, last_seen_unix_ns };
+            services.entry(service).or_default().push(span);
         }
         Ok(services)
     }
+}
 
-    pub(super) fn catalog(&self, range: TimeRange) -> Result<Vec<ServiceEntry>, StoreError> {
-        let read = failed("read the catalog");
-        let reader = self.readers.take()?;
-        // Sums of CPU time are split, because SQLite's numbers end at 292 years and a fleet's need not.
-        let mut find = reader
-            .prepare_cached(
-                "SELECT s.service, s.version, s.host, s.unit, sum(b.samples), \
-                 sum(b.cpu_ns >> 32), sum(b.cpu_ns & 4294967295), \
-                 min(b.start_unix_ns), max(b.end_unix_ns), sum(b.stacks), sum(b.whole) \
-                 FROM series s CROSS JOIN block b ON b.series = s.id \
-                 WHERE b.start_unix_ns >= ?1 AND b.start_unix_ns < ?2 GROUP BY s.id",
-            )
-            .map_err(read)?;
-        let mut rows = find
-            .query(params![signed(range.start_unix_ns), signed(range.end_unix_ns)])
-            .map_err(read)?;
-        let mut services: BTreeMap<String, Service> = BTreeMap::new();
-        while let Some(row) = rows.next().map_err(read)? {
-            let service = services.entry(row.get(0).map_err(read)?).or_default();
-            service.add(row).map_err(read)?;
+/// (service, version, first start and last end) of each release up to the end of the range, and of each series that has
+/// blocks or ends in the minute that straddles it.
+fn seen(
+    connection: &Connection,
+    range: TimeRange,
+) -> Result<Vec<(String, String, (u64, u64))>, StoreError> {
+    let read = failed("read the versions");
+    let mut seen = Vec::new();
+    let mut find =
+        connection.prepare_cached("SELECT id, service, version FROM release").map_err(read)?;
+    let mut rows = find.query([]).map_err(read)?;
+    while let Some(row) = rows.next().map_err(read)? {
+        let scope = Scope::release(row.get(0).map_err(read)?);
+        if let Some(ends) = segment_ends(connection, scope, range)? {
+            seen.push((row.get(1).map_err(read)?, row.get(2).map_err(read)?, ends));
         }
-        let mut entries: Vec<ServiceEntry> =
-            services.into_iter().map(|(name, service)| service.into_entry(name)).collect();
-        entries.sort_by_key(|entry| std::cmp::Reverse(entry.cpu_ns));
-        Ok(entries)
     }
+    let mut find = connection
+        .prepare_cached(
+            "WITH RECURSIVE fresh (id) AS (SELECT min(series) FROM block UNION ALL \
+             SELECT (SELECT min(series) FROM block WHERE series > fresh.id) FROM fresh \
+             WHERE fresh.id IS NOT NULL) \
+             SELECT series.id, service, version FROM fresh JOIN series ON series.id = fresh.id",
+        )
+        .map_err(read)?;
+    let mut rows = find.query([]).map_err(read)?;
+    while let Some(row) = rows.next().map_err(read)? {
+        let mut ends: Option<(u64, u64)> = None;
+        Parts::of_blocks(connection, range)?.fresh_ends(
+            row.get(0).map_err(read)?,
+            |first, last| {
+                ends = Some((first, last));
+            },
+        )?;
+        if let Some(ends) = ends {
+            seen.push((row.get(1).map_err(read)?, row.get(2).map_err(read)?, ends));
+        }
+    }
+    Ok(seen)
 }
 
 /// Series that a selection matches, and who ran in each.
@@ -187,96 +197,39 @@ fn matches(selection: &Selection, runner: &Runner, labels: &str) -> Result<bool,
     Ok(true)
 }
 
+/// Whether a selection takes all units of the releases that it names.
+pub(super) fn is_of_releases(selection: &Selection) -> bool {
+    selection.labels.iter().all(|(key, _)| key == "version" || key == "service")
+}
+
+/// Identities and versions of the releases of such a selection.
+pub(super) fn find_releases(
+    connection: &Connection,
+    selection: &Selection,
+) -> Result<Vec<(i64, String)>, StoreError> {
+    let read = failed("find releases");
+    let mut find = connection
+        .prepare_cached("SELECT id, version FROM release WHERE service = ?1")
+        .map_err(read)?;
+    let rows = find
+        .query_map([&selection.service], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))
+        .map_err(read)?;
+    let is_asked_for = |version: &str| {
+        selection.labels.iter().all(|(key, value)| match key.as_str() {
+            "version" => version == value,
+            _ => selection.service == *value,
+        })
+    };
+    let found: Result<Vec<(i64, String)>, _> = rows.collect();
+    let mut found = found.map_err(read)?;
+    found.retain(|(_, version)| is_asked_for(version));
+    Ok(found)
+}
+
 /// Labels of a series by key.
 pub(super) fn parse_labels(labels: &str) -> Result<HashMap<String, String>, StoreError> {
     serde_json::from_str(labels)
         .map_err(|_damaged| StoreError::Damaged("labels of a series cannot be decoded"))
-}
-
-#[derive(Default)]
-struct Service {
-    samples: u64,
-    cpu_ns: u64,
-    walked: Walked,
-    versions: BTreeMap<String, (VersionEntry, Walked)>,
-}
-
-/// Samples with a user stack, and those whose stack is whole.
-#[derive(Clone, Copy, Default)]
-struct Walked {
-    stacks: u64,
-    whole: u64,
-}
-
-impl Walked {
-    fn add(&mut self, other: Self) {
-        self.stacks = self.stacks.saturating_add(other.stacks);
-        self.whole = self.whole.saturating_add(other.whole);
-    }
-
-    fn whole_share(self) -> Option<f64> {
-        (self.stacks > 0).then(|| self.whole as f64 / self.stacks as f64)
-    }
-}
-
-impl Service {
-    /// Adds a row of the catalog's query.
-    fn add(&mut self, row: &rusqlite::Row<'_>) -> rusqlite::Result<()> {
-        let version: String = row.get(1)?;
-        let samples = unsigned(row.get(4)?);
-        let high: i64 = row.get(5)?;
-        let low: i64 = row.get(6)?;
-        let cpu_ns = (i128::from(high) << 32) + i128::from(low);
-        let start = unsigned(row.get(7)?);
-        let end = unsigned(row.get(8)?);
-        let walked = Walked { stacks: unsigned(row.get(9)?), whole: unsigned(row.get(10)?) };
-        self.samples = self.samples.saturating_add(samples);
-        self.walked.add(walked);
-        self.cpu_ns = self.cpu_ns.saturating_add(u64::try_from(cpu_ns).unwrap_or(u64::MAX));
-        let (entry, known) = self.versions.entry(version).or_insert_with_key(|version| {
-            let entry = VersionEntry {
-                version: version.clone(),
-                first_seen_unix_ns: start,
-                last_seen_unix_ns: end,
-                samples: 0,
-                whole_share: None,
-                hosts: Vec::new(),
-                units: Vec::new(),
-            };
-            (entry, Walked::default())
-        });
-        known.add(walked);
-        entry.first_seen_unix_ns = entry.first_seen_unix_ns.min(start);
-        entry.last_seen_unix_ns = entry.last_seen_unix_ns.max(end);
-        entry.samples = entry.samples.saturating_add(samples);
-        entry.hosts.push(row.get(2)?);
-        entry.units.push(row.get(3)?);
-        Ok(())
-    }
-
-    fn into_entry(self, service: String) -> ServiceEntry {
-        let mut versions = Vec::with_capacity(self.versions.len());
-        for (mut version, walked) in self.versions.into_values() {
-            version.whole_share = walked.whole_share();
-            version.hosts.sort_unstable();
-            version.hosts.dedup();
-            version.units.sort_unstable();
-            version.units.dedup();
-            versions.push(version);
-        }
-        versions.sort_by_key(|version| std::cmp::Reverse(version.last_seen_unix_ns));
-        let first = versions.iter().map(|version| version.first_seen_unix_ns).min();
-        let last = versions.iter().map(|version| version.last_seen_unix_ns).max();
-        ServiceEntry {
-            service,
-            samples: self.samples,
-            whole_share: self.walked.whole_share(),
-            cpu_ns: self.cpu_ns,
-            first_seen_unix_ns: first.unwrap_or_default(),
-            last_seen_unix_ns: last.unwrap_or_default(),
-            versions,
-        }
-    }
 }
 
 pub(super) fn limit(count: usize, limit: usize, what: &'static str) -> Result<(), StoreError> {

@@ -1,7 +1,10 @@
 //! Deletes what is past retention, in steps short enough that ingest goes on beside it.
 
-use rusqlite::{Connection, params};
+use rusqlite::params;
 
+use super::compact::scopes;
+use super::level::Level;
+use super::parts::{KEPT_FROM, Scope, raise};
 use super::writer::Core;
 use super::{SqliteStore, failed, signed, write};
 use crate::store::{Retained, StoreError};
@@ -21,18 +24,26 @@ impl SqliteStore {
     pub(super) fn retain(&self, before_unix_ns: u64) -> Result<Retained, StoreError> {
         let before = signed(before_unix_ns);
         // From here on the writer keeps no block that this run could miss.
-        let series = self.writer.change(DELETE, |core| {
+        let scopes = self.writer.change(DELETE, |core| {
             core.floor_unix_ns = core.floor_unix_ns.max(before_unix_ns);
-            series_ids(&core.connection)
+            raise(&core.connection, KEPT_FROM, before_unix_ns)?;
+            scopes(&core.connection)
         })?;
         let mut retained = Retained::default();
-        for id in series {
+        for Scope(id) in scopes {
             retained.blocks += self.delete_in_steps(
                 "DELETE FROM block WHERE id IN (SELECT id FROM block WHERE series = ?1 \
                  AND start_unix_ns < ?2 AND end_unix_ns <= ?2 LIMIT ?3)",
                 id,
                 before,
             )?;
+            for level in Level::ALL {
+                let last = level.period(before_unix_ns);
+                let deleted = self.delete_segments((level, Scope(id)), last, before)?;
+                if level == Level::Minute && Scope(id).is_series() {
+                    retained.blocks += deleted;
+                }
+            }
         }
         self.delete_in_steps(
             "DELETE FROM batch WHERE (agent, epoch, sequence) IN (SELECT agent, epoch, sequence \
@@ -45,7 +56,10 @@ impl SqliteStore {
         self.delete_unused("frame", day)?;
         self.writer.change(DELETE, |core| {
             let delete = "DELETE FROM series WHERE NOT EXISTS \
-                 (SELECT 1 FROM block WHERE block.series = series.id); \
+                 (SELECT 1 FROM block WHERE block.series = series.id) AND NOT EXISTS \
+                 (SELECT 1 FROM segment WHERE level IN (1, 2, 3) AND scope = series.id); \
+                 DELETE FROM release WHERE NOT EXISTS \
+                 (SELECT 1 FROM series WHERE series.release = release.id); \
                  DELETE FROM agent WHERE NOT EXISTS \
                  (SELECT 1 FROM batch WHERE batch.agent = agent.id)";
             core.connection.execute_batch(delete).map_err(failed(DELETE))
@@ -61,6 +75,33 @@ impl SqliteStore {
                 core.connection
                     .prepare_cached(sql)
                     .and_then(|mut delete| delete.execute(params![id, before, STEP_ROWS_MAX]))
+                    .map_err(failed(DELETE))
+            })?;
+            deleted += step as u64;
+            if step < STEP_ROWS_MAX as usize {
+                return Ok(deleted);
+            }
+        }
+    }
+
+    /// Deletes the segments of a scope up to a period whose last window ended by a time.
+    fn delete_segments(
+        &self,
+        (level, scope): (Level, Scope),
+        last_period: u64,
+        before: i64,
+    ) -> Result<u64, StoreError> {
+        let mut deleted = 0;
+        loop {
+            let step = self.writer.change(DELETE, |core| {
+                let bounds =
+                    params![level as i64, scope.0, signed(last_period), before, STEP_ROWS_MAX];
+                core.connection
+                    .prepare_cached(
+                        "DELETE FROM segment WHERE id IN (SELECT id FROM segment WHERE level = ?1 \
+                         AND scope = ?2 AND period <= ?3 AND end_unix_ns <= ?4 LIMIT ?5)",
+                    )
+                    .and_then(|mut delete| delete.execute(bounds))
                     .map_err(failed(DELETE))
             })?;
             deleted += step as u64;
@@ -99,11 +140,4 @@ fn delete_range(core: &mut Core, sql: &str, range: [i64; 3]) -> Result<u64, Stor
         core.dictionary.forget_all();
     }
     Ok(deleted as u64)
-}
-
-fn series_ids(connection: &Connection) -> Result<Vec<i64>, StoreError> {
-    connection
-        .prepare_cached("SELECT id FROM series")
-        .and_then(|mut find| find.query_map([], |row| row.get(0))?.collect())
-        .map_err(failed(DELETE))
 }

@@ -14,7 +14,8 @@ use crate::store::StoreError;
 const APPLICATION_ID: i32 = 0x464c_4d57;
 
 /// Scripts by which a store grows from version `index` to `index + 1`; what is released never changes.
-const MIGRATIONS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+const MIGRATIONS: [&str; 3] =
+    [include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
 
 /// Largest store that is read through at start. 256 MiB take about a second; larger ones are only checked where they
 /// are read, because a restart must not take minutes.

@@ -13,14 +13,14 @@ use crate::store::{
     VersionSpan, WindowProfile, Written,
 };
 
-const SECOND: u64 = 1_000_000_000;
+pub(super) const SECOND: u64 = 1_000_000_000;
 const DAY: u64 = 86_400 * SECOND;
 /// 20 days after 1970.
-const T0: u64 = 20 * DAY;
+pub(super) const T0: u64 = 20 * DAY;
 const PERIOD: u64 = 52_631_578;
-const ALWAYS: TimeRange = TimeRange { start_unix_ns: 0, end_unix_ns: u64::MAX };
+pub(super) const ALWAYS: TimeRange = TimeRange { start_unix_ns: 0, end_unix_ns: u64::MAX };
 
-fn open() -> (TempDir, SqliteStore) {
+pub(super) fn open() -> (TempDir, SqliteStore) {
     let folder = tempfile::tempdir().unwrap();
     let store =
         SqliteStore::open(&folder.path().join("store.db"), StoreOptions::default()).unwrap();
@@ -28,7 +28,7 @@ fn open() -> (TempDir, SqliteStore) {
 }
 
 /// A batch of one service whose stacks are `main;f<index>`.
-fn batch(sequence: u64, start: u64, version: &str, counts: &[u64]) -> v1::Batch {
+pub(super) fn batch(sequence: u64, start: u64, version: &str, counts: &[u64]) -> v1::Batch {
     let mut strings: Vec<String> =
         ["", "svc", version, "unit-1", "main", "app", "zone", "a", "read"]
             .map(str::to_owned)
@@ -83,7 +83,7 @@ fn batch(sequence: u64, start: u64, version: &str, counts: &[u64]) -> v1::Batch 
 }
 
 /// The same batch of a host whose stacks ended in these ways, and whose executable has this name.
-fn walked(mut batch: v1::Batch, executable: &str, walks: &[(&str, u64)]) -> v1::Batch {
+pub(super) fn walked(mut batch: v1::Batch, executable: &str, walks: &[(&str, u64)]) -> v1::Batch {
     let at = batch.strings.len() as u32;
     batch.strings.extend(["executable".to_owned(), executable.to_owned()]);
     batch.services[0].labels.push(v1::Label { key: at, value: at + 1 });
@@ -106,12 +106,12 @@ fn frame(function: u32) -> v1::Frame {
     }
 }
 
-fn select(labels: &[(&str, &str)]) -> Selection {
+pub(super) fn select(labels: &[(&str, &str)]) -> Selection {
     let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
     Selection { service: "svc".to_owned(), labels: labels.collect() }
 }
 
-fn leaves(profile: &profiler_common::profile::Profile) -> BTreeMap<String, u64> {
+pub(super) fn leaves(profile: &profiler_common::profile::Profile) -> BTreeMap<String, u64> {
     profile
         .named_stacks()
         .map(|(frames, count)| (frames.last().unwrap().function.clone(), count))
@@ -261,8 +261,8 @@ fn the_catalog_names_services_versions_hosts_and_units() {
 #[test]
 fn versions_are_known_from_their_first_to_their_last_window() {
     let (_folder, store) = open();
-    let batches = [(1, 100, "1"), (2, 110, "1"), (3, 120, "2"), (4, 900, "2")]
-        .map(|(sequence, start, version)| batch(sequence, start, version, &[1]));
+    let batches = [(1, 1, "1"), (2, 2, "1"), (3, 3, "2"), (4, 90, "2")]
+        .map(|(sequence, minute, version)| batch(sequence, minute * 60 * SECOND, version, &[1]));
     for batch in &batches {
         store.write_whole(batch).unwrap();
     }

@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use profiler_common::profile::Frame;
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
-use super::block::{Content, Unpacker};
+use super::SqliteStore;
+use super::block::Content;
 use super::dictionary::Names;
+use super::level::Level;
+use super::lives::ends_of;
+use super::parts::Parts;
 use super::read::{Runner, Series, find_series, limit, parse_labels};
-use super::{SqliteStore, failed, signed, unsigned};
-use crate::store::{
-    Dictionary, Selection, StoreError, TimeRange, UnitWindow, WindowProfile, cancel,
-};
+use crate::store::{Dictionary, Selection, StoreError, TimeRange, UnitWindow, WindowProfile};
 
 /// Most rows of units and windows in one answer: a day of minutes of 70 units.
 const UNIT_WINDOWS_MAX: usize = 100_000;
@@ -25,6 +26,8 @@ const COUNTS_OF_SYSCALL: usize = 30;
 
 /// Most frames in all stacks of one answer, each stack counted once; 100 million take 400 MB.
 const STACK_FRAMES_MAX: usize = 100_000_000;
+
+const ALWAYS: TimeRange = TimeRange { start_unix_ns: 0, end_unix_ns: u64::MAX };
 
 #[derive(Default)]
 struct Row {
@@ -42,32 +45,20 @@ impl SqliteStore {
     ) -> Result<Vec<UnitWindow>, StoreError> {
         let window_ns = window_ns.max(1);
         let reader = self.readers.take()?;
-        let mut rows = Rows {
-            rows: BTreeMap::new(),
-            since: HashMap::new(),
-            unpacker: Unpacker::new()?,
-            counts: 0,
-        };
+        let mut rows = Rows::default();
+        let mut parts = Parts::new(&reader, range, Level::within(window_ns))?;
         for series in find_series(&reader, selection)? {
-            rows.add(&reader, &series, range, window_ns)?;
+            rows.add(&mut parts, &series, window_ns)?;
         }
-        let mut namer = Namer {
-            names: &self.names,
-            connection: &reader,
-            stacks: HashMap::new(),
-            frames: HashMap::new(),
-            named_stacks: Vec::new(),
-            named_frames: Vec::new(),
-            stack_frames: 0,
-        };
+        let mut namer = Namer::new(&self.names, &reader);
         let mut numbered = Vec::with_capacity(rows.rows.len());
         for row in rows.rows.values_mut() {
-            let stacks = std::mem::take(&mut row.content.stacks).into_iter();
+            let stacks = std::mem::take(&mut row.content.stacks);
             let counts: Result<Vec<(u32, u64)>, StoreError> =
-                stacks.map(|(id, count)| Ok((namer.stack(id)?, count))).collect();
+                stacks.iter().map(|(id, count)| Ok((namer.stack(id)?, count))).collect();
             numbered.push(counts?);
         }
-        let dictionary = Arc::new(Dictionary::new(namer.named_frames, namer.named_stacks));
+        let dictionary = namer.into_dictionary();
         let window =
             |(((start, runner), row), counts): (((u64, Arc<Runner>), Row), _)| UnitWindow {
                 host: runner.host.clone(),
@@ -87,11 +78,11 @@ impl SqliteStore {
 }
 
 /// Windows of units, as far as they were read.
+#[derive(Default)]
 struct Rows {
     rows: BTreeMap<(u64, Arc<Runner>), Row>,
     /// Start of the first window that is kept.
     since: HashMap<Arc<Runner>, u64>,
-    unpacker: Unpacker,
     /// What is held in memory, in counts.
     counts: usize,
 }
@@ -99,51 +90,35 @@ struct Rows {
 impl Rows {
     fn add(
         &mut self,
-        reader: &Connection,
+        parts: &mut Parts<'_>,
         series: &Series,
-        range: TimeRange,
         window_ns: u64,
     ) -> Result<(), StoreError> {
-        let read = failed("read profiles");
         let machine: Arc<str> = machine_of(&series.labels)?.into();
         let runner = Arc::new(series.runner.clone());
         // A unit has several series when its labels differ, as those of its executables do: the first of all counts.
-        if let Some(first) = first_start(reader, series.id).map_err(read)? {
+        if let Some((first, _)) = ends_of(parts.connection, series.id, ALWAYS)? {
             let since = self.since.entry(Arc::clone(&runner)).or_insert(first);
             *since = first.min(*since);
         }
-        let mut find = reader
-            .prepare_cached(
-                "SELECT start_unix_ns, cpu_ns, data FROM block WHERE series = ?1 \
-                 AND start_unix_ns >= ?2 AND start_unix_ns < ?3 ORDER BY start_unix_ns",
-            )
-            .map_err(read)?;
-        let mut blocks = find
-            .query(params![series.id, signed(range.start_unix_ns), signed(range.end_unix_ns)])
-            .map_err(read)?;
-        while let Some(block) = blocks.next().map_err(read)? {
-            let start = unsigned(block.get(0).map_err(read)?) / window_ns * window_ns;
+        parts.of_series(series.id, |window| {
+            let start = window.start_unix_ns / window_ns * window_ns;
             let row = self
                 .rows
                 .entry((start, Arc::clone(&runner)))
                 .or_insert_with(|| Row { machine: Arc::clone(&machine), ..Row::default() });
-            let cpu_ns: i64 = block.get(1).map_err(read)?;
-            row.cpu_ns = row.cpu_ns.saturating_add(unsigned(cpu_ns));
-            let data = block.get_ref(2).map_err(read)?.as_blob();
-            let data = data.map_err(|_text| StoreError::Damaged("a block is not a blob"))?;
+            row.cpu_ns = row.cpu_ns.saturating_add(window.cpu_ns);
             let before = size(&row.content);
-            self.unpacker.unpack_into(data, &mut row.content)?;
+            row.content.merge(window.content);
             self.counts += size(&row.content) - before;
-            cancel::check()?;
             limit(self.rows.len(), UNIT_WINDOWS_MAX, "windows of units")?;
-            limit(self.counts, COUNTS_MAX, "stack counts")?;
-        }
-        Ok(())
+            limit(self.counts, COUNTS_MAX, "stack counts")
+        })
     }
 }
 
 /// Names stacks and frames, each once for all windows of an answer.
-struct Namer<'n> {
+pub(super) struct Namer<'n> {
     names: &'n Names,
     connection: &'n Connection,
     stacks: HashMap<i64, u32>,
@@ -153,9 +128,26 @@ struct Namer<'n> {
     stack_frames: usize,
 }
 
-impl Namer<'_> {
+impl<'n> Namer<'n> {
+    pub(super) fn new(names: &'n Names, connection: &'n Connection) -> Self {
+        Self {
+            names,
+            connection,
+            stacks: HashMap::new(),
+            frames: HashMap::new(),
+            named_stacks: Vec::new(),
+            named_frames: Vec::new(),
+            stack_frames: 0,
+        }
+    }
+
+    /// What the numbers mean.
+    pub(super) fn into_dictionary(self) -> Arc<Dictionary> {
+        Arc::new(Dictionary::new(self.named_frames, self.named_stacks))
+    }
+
     /// Number of a stack in the dictionary.
-    fn stack(&mut self, id: i64) -> Result<u32, StoreError> {
+    pub(super) fn stack(&mut self, id: i64) -> Result<u32, StoreError> {
         if let Some(known) = self.stacks.get(&id) {
             return Ok(*known);
         }
@@ -184,14 +176,6 @@ impl Namer<'_> {
 
 fn number(count: usize) -> u32 {
     u32::try_from(count).expect("fewer than 2^32 names fit in memory")
-}
-
-/// Start of the first block of a series, from the index.
-fn first_start(connection: &Connection, series: i64) -> rusqlite::Result<Option<u64>> {
-    connection
-        .prepare_cached("SELECT min(start_unix_ns) FROM block WHERE series = ?1")?
-        .query_row([series], |row| row.get::<_, Option<i64>>(0))
-        .map(|start| start.map(unsigned))
 }
 
 /// CPU model and kernel of the host of a series.

@@ -124,15 +124,15 @@ fn content_of(
     if service.stacks.len() != service.counts.len() {
         return Err(StoreError::Inconsistent("a service has stacks without counts"));
     }
-    let mut content = Content::default();
+    let mut counts = Vec::with_capacity(service.stacks.len());
     let mut samples = 0_u64;
     for (index, count) in service.stacks.iter().zip(&service.counts) {
         if *count > 0 {
-            let known = content.stacks.entry(stacks.id_of(*index)?).or_default();
-            *known = known.saturating_add(*count);
+            counts.push((stacks.id_of(*index)?, *count));
             samples = samples.saturating_add(*count);
         }
     }
+    let mut content = Content { stacks: counts.into_iter().collect(), ..Content::default() };
     for walk in &service.walks {
         content.quality.add(&walk.end, walk.samples);
     }
@@ -180,13 +180,8 @@ fn find_or_add_series(
     }
     let labels = serde_json::to_string(&labels)
         .map_err(|_error| StoreError::Inconsistent("labels do not fit JSON"))?;
-    let identity = params![
-        string(batch, service.service)?,
-        string(batch, service.version)?,
-        batch.host,
-        string(batch, service.unit)?,
-        labels,
-    ];
+    let [name, version] = [string(batch, service.service)?, string(batch, service.version)?];
+    let identity = params![name, version, batch.host, string(batch, service.unit)?, labels,];
     let found = connection
         .prepare_cached(
             "SELECT id FROM series WHERE service = ?1 AND version = ?2 AND host = ?3 \
@@ -198,8 +193,13 @@ fn find_or_add_series(
         return Ok(id);
     }
     connection
+        .prepare_cached("INSERT OR IGNORE INTO release (service, version) VALUES (?1, ?2)")
+        .and_then(|mut insert| insert.execute([name, version]))
+        .map_err(write)?;
+    connection
         .prepare_cached(
-            "INSERT INTO series (service, version, host, unit, labels) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO series (service, version, host, unit, labels, release) VALUES (?1, ?2, ?3, ?4, ?5, \
+             (SELECT id FROM release WHERE service = ?1 AND version = ?2))",
         )
         .and_then(|mut insert| insert.insert(identity))
         .map_err(write)
