@@ -17,8 +17,11 @@ const PERIOD_NS: u64 = 1_000_000_000 / 19;
 /// Draws for one window of a service end here even when there are not yet enough different stacks.
 const DRAWS_MAX: u32 = 1 << 20;
 
-/// Windows between two releases of a service: an hour.
-const RELEASE_WINDOWS: u64 = 360;
+/// Windows of 10 s between two releases of a service: a day.
+const RELEASE_WINDOWS: u64 = 8640;
+
+/// How far apart, in windows, the releases of two services are.
+const RELEASE_STEP: u64 = 997;
 
 /// Syscalls of each service, with the median of their latency.
 const SYSCALLS: [(&str, bool, u64); 3] =
@@ -94,10 +97,22 @@ impl Fleet {
     /// The batch; the same one each time.
     #[must_use]
     pub fn batch(&self, sent: SentBatch) -> Batch {
-        SCRATCH.with_borrow_mut(|scratch| self.batch_with(sent, scratch))
+        SCRATCH.with_borrow_mut(|scratch| self.batch_with(sent, None, scratch))
     }
 
-    fn batch_with(&self, sent: SentBatch, scratch: &mut Scratch) -> Batch {
+    /// A batch that stands for many of its window: each service has about so many samples, and all stacks that so many
+    /// samples hit.
+    #[must_use]
+    pub fn summed(&self, sent: SentBatch, samples: u32) -> Batch {
+        SCRATCH.with_borrow_mut(|scratch| self.batch_with(sent, Some(samples), scratch))
+    }
+
+    fn batch_with(
+        &self,
+        sent: SentBatch,
+        samples_each: Option<u32>,
+        scratch: &mut Scratch,
+    ) -> Batch {
         let mut random = Rng::with_seed(
             self.seed ^ u64::from(sent.agent) << 40 ^ sent.sequence.wrapping_mul(0x9e37_79b9),
         );
@@ -109,7 +124,13 @@ impl Fleet {
             .map(|(key, value)| names.label(key, value));
         let services: Vec<ServiceProfile> = self
             .services_of(sent.agent)
-            .map(|number| self.service(number, sent, &mut names, &mut random))
+            .map(|number| {
+                let rows = match samples_each {
+                    None => self.rows(&self.services[number as usize], names.scratch, &mut random),
+                    Some(samples) => self.spread(number, samples, names.scratch, &mut random),
+                };
+                self.service((number, sent), rows, &mut names, &mut random)
+            })
             .collect();
         let Names { scratch, own } = names;
         let samples = services.iter().flat_map(|service| &service.counts).sum();
@@ -135,15 +156,14 @@ impl Fleet {
 
     fn service(
         &self,
-        number: u32,
-        sent: SentBatch,
+        (number, sent): (u32, SentBatch),
+        (stacks, counts): (Vec<u32>, Vec<u64>),
         names: &mut Names<'_>,
         random: &mut Rng,
     ) -> ServiceProfile {
         let service = &self.services[number as usize];
-        let (stacks, counts) = self.rows(service, names.scratch, random);
         let ten_seconds = sent.window.start_unix_ns / 10_000_000_000;
-        let release = (ten_seconds + u64::from(number) * 7) / RELEASE_WINDOWS;
+        let release = (ten_seconds + u64::from(number) * RELEASE_STEP) / RELEASE_WINDOWS;
         let samples: u64 = counts.iter().sum();
         let truncated = samples / 50;
         ServiceProfile {
@@ -188,6 +208,23 @@ impl Fleet {
         let counts = ranks.iter().map(|rank| scratch.counts[*rank as usize].into()).collect();
         let stacks = ranks.iter().map(|rank| scratch.stacks.number(first + rank)).collect();
         (stacks, counts)
+    }
+
+    /// Gives each stack its share of the samples, rounded up or down so that the mean is right.
+    fn spread(
+        &self,
+        number: u32,
+        samples: u32,
+        scratch: &mut Scratch,
+        random: &mut Rng,
+    ) -> (Vec<u32>, Vec<u64>) {
+        let service = &self.services[number as usize];
+        let shares = service.stacks.clone().zip(service.zipf.shares());
+        shares
+            .map(|(stack, share)| (stack, (share * f64::from(samples) + random.f64()) as u64))
+            .filter(|(_, count)| *count > 0)
+            .map(|(stack, count)| (scratch.stacks.number(stack), count))
+            .unzip()
     }
 
     fn stacks_of(&self, scratch: &mut Scratch) -> Vec<Stack> {
@@ -296,6 +333,17 @@ mod tests {
             assert_eq!(texts.max(), Some(batch.strings.len() as u32 - 1));
             let service = &batch.strings[batch.services[0].service as usize];
             assert_eq!(service, fleet.service_name(fleet.services_of(agent).start));
+        }
+    }
+
+    #[test]
+    fn a_batch_that_stands_for_many_has_their_samples_and_nearly_all_stacks() {
+        let fleet = Fleet::new(FleetSize::of(1), 1);
+        let batch = fleet.summed(sent(0, 1), 27_600);
+        for service in &batch.services {
+            let samples: u64 = service.counts.iter().sum();
+            assert!((27_000..28_200).contains(&samples), "{samples}");
+            assert!(service.stacks.len() > 850, "{}", service.stacks.len());
         }
     }
 

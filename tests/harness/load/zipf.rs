@@ -22,6 +22,12 @@ impl Zipf {
         Self { cumulative }
     }
 
+    /// Probability of each rank.
+    pub(super) fn shares(&self) -> impl Iterator<Item = f64> + '_ {
+        let before = std::iter::once(&0.0).chain(&self.cumulative);
+        self.cumulative.iter().zip(before).map(|(upto, before)| upto - before)
+    }
+
     /// The rank, from 0, for a number drawn evenly from 0 to 1.
     pub(super) fn rank(&self, uniform: f64) -> usize {
         self.cumulative.partition_point(|upto| *upto <= uniform).min(self.cumulative.len() - 1)

@@ -42,6 +42,7 @@ pub(crate) struct Args {
 }
 
 /// Builds collector and agents for release and measures.
+#[expect(clippy::print_stdout, reason = "the table is what this command is for")]
 pub(crate) fn run(args: &Args) -> Result<()> {
     let programs = programs()?;
     let parent = workspace::target().join("bench");
@@ -50,7 +51,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let asked = Asked { agents: args.agents, seconds: args.seconds, warm_up: args.warm_up };
     let held = measure(&programs, folder.path(), asked)?;
     held.print();
-    let peers = load(&programs.load, &["peers", "--folder", &folder.path().to_string_lossy()])?;
+    let warm = warm_wire_bytes(&programs, folder.path())?;
+    println!("  on the wire a row, warm       {warm:>12.2} B");
+    let peers = programs.load(&["peers", "--folder", &folder.path().to_string_lossy()])?;
     print_peers(&held, &peers);
     if args.search_seconds > 0 {
         search(&programs, folder.path(), args)?;
@@ -58,12 +61,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-struct Programs {
-    collector: PathBuf,
+/// What is measured, and what it is measured with.
+pub(super) struct Programs {
+    pub(super) collector: PathBuf,
     load: PathBuf,
 }
 
-fn programs() -> Result<Programs> {
+/// Builds both for release.
+pub(super) fn programs() -> Result<Programs> {
     let build = ["build", "--release", "-p", "collector", "-p", "e2e", "--bins"];
     workspace::run(&mut workspace::cargo(&build))?;
     let folder = workspace::target().join("release");
@@ -71,6 +76,20 @@ fn programs() -> Result<Programs> {
         collector: folder.join("flamewatch-collector"),
         load: folder.join("flamewatch-load"),
     })
+}
+
+impl Programs {
+    /// Runs `flamewatch-load`, which ends with one line of JSON.
+    pub(super) fn load(&self, arguments: &[&str]) -> Result<Value> {
+        let output = Command::new(&self.load)
+            .args(arguments)
+            .stderr(Stdio::inherit())
+            .output()
+            .context("failed to run flamewatch-load")?;
+        ensure!(output.status.success(), "flamewatch-load ended with {}", output.status);
+        let text = String::from_utf8_lossy(&output.stdout);
+        serde_json::from_str(text.trim()).context("flamewatch-load printed no JSON")
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -143,20 +162,17 @@ fn measure(programs: &Programs, folder: &Path, asked: Asked) -> Result<Held> {
     let log = folder.join("collector.log");
     let collector = Collector::start(&programs.collector, &store, &log)?;
     let cpu_before = collector.process.cpu_seconds()?;
-    let answer = load(
-        &programs.load,
-        &[
-            "agents",
-            "--collector",
-            &collector.grpc.to_string(),
-            "--agents",
-            &asked.agents.to_string(),
-            "--seconds",
-            &asked.seconds.to_string(),
-            "--warm-up",
-            &asked.warm_up.to_string(),
-        ],
-    )?;
+    let answer = programs.load(&[
+        "agents",
+        "--collector",
+        &collector.grpc.to_string(),
+        "--agents",
+        &asked.agents.to_string(),
+        "--seconds",
+        &asked.seconds.to_string(),
+        "--warm-up",
+        &asked.warm_up.to_string(),
+    ])?;
     let cpu = collector.process.cpu_seconds()? - cpu_before;
     let peak_mib = collector.process.status_kib("VmHWM")? as f64 / 1024.0;
     let stored = collector.api("status")?["batches_stored"].as_u64().unwrap_or(0);
@@ -181,6 +197,21 @@ fn measure(programs: &Programs, folder: &Path, asked: Asked) -> Result<Held> {
         opened_ms,
         answer,
     })
+}
+
+/// Bytes on the wire a row when each agent has told its stacks: a few agents that live through 20 minutes of windows in
+/// half a minute, of which the second half counts.
+fn warm_wire_bytes(programs: &Programs, folder: &Path) -> Result<f64> {
+    let store = folder.join("warm.db");
+    let log = folder.join("warm.log");
+    let collector = Collector::start(&programs.collector, &store, &log)?;
+    let address = collector.grpc.to_string();
+    let few = ["agents", "--collector", &address, "--agents", "20", "--every-ms", "250"];
+    let times = ["--warm-up", "15", "--seconds", "15"];
+    let answer = programs.load(&[few.as_slice(), &times].concat())?;
+    collector.process.stop()?;
+    let number = |name: &str| answer[name].as_f64().unwrap_or(f64::NAN);
+    Ok(number("wire_bytes") / number("rows"))
 }
 
 /// Doubles the number of agents until the collector falls behind, then halves the step.
@@ -232,16 +263,4 @@ fn print_peers(held: &Held, peers: &Value) {
     };
     shown("sqlite", "plain rows in SQLite, indexed");
     shown("columns", "columns packed with zstd");
-}
-
-/// Runs `flamewatch-load`, which ends with one line of JSON.
-fn load(program: &Path, arguments: &[&str]) -> Result<Value> {
-    let output = Command::new(program)
-        .args(arguments)
-        .stderr(Stdio::inherit())
-        .output()
-        .context("failed to run flamewatch-load")?;
-    ensure!(output.status.success(), "flamewatch-load ended with {}", output.status);
-    let text = String::from_utf8_lossy(&output.stdout);
-    serde_json::from_str(text.trim()).context("flamewatch-load printed no JSON")
 }

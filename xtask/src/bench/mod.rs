@@ -6,6 +6,7 @@ mod ingest;
 mod memory;
 pub(crate) mod process;
 mod programs;
+mod query;
 mod syscalls;
 mod unwind;
 
@@ -32,6 +33,8 @@ enum What {
     Alerts,
     /// Rows a second that a collector bears, time to acknowledge, and bytes on the wire and on disk
     Ingest(ingest::Args),
+    /// Time to answer questions about hours and days of 10 and of 100 hosts
+    Query(query::Args),
     /// Memory and CPU time of the agent beside 300 processes of 40 programs, and beside a compiler
     Memory(memory::Args),
 }
@@ -45,6 +48,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         What::Detect => detect::run(),
         What::Alerts => alerts::run(),
         What::Ingest(args) => ingest::run(args),
+        What::Query(args) => query::run(args),
         What::Memory(args) => memory::run(args),
     }
 }

@@ -20,17 +20,30 @@ const ANSWER_BYTES_MAX: u64 = 4 << 20;
 ///
 /// When nobody answers, the answer is longer than 4 MiB, or its status is not 200.
 pub(crate) fn get(address: SocketAddr, path: &str) -> Result<String> {
+    get_within(address, path, (TIMEOUT, ANSWER_BYTES_MAX))
+}
+
+/// The same with limits of one's own: time between two parts of the answer, and its bytes.
+///
+/// # Errors
+///
+/// As [`get`].
+pub(crate) fn get_within(
+    address: SocketAddr,
+    path: &str,
+    (timeout, bytes_max): (Duration, u64),
+) -> Result<String> {
     let address = reachable(address);
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)
         .with_context(|| format!("failed to connect to `{address}`"))?;
-    stream.set_read_timeout(Some(TIMEOUT)).context("failed to limit the time of an answer")?;
+    stream.set_read_timeout(Some(timeout)).context("failed to limit the time of an answer")?;
     // In HTTP/1.0 the answer ends where the connection does: no chunks to put together.
     let question =
         format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: application/json\r\n\r\n");
     stream.write_all(question.as_bytes()).with_context(|| format!("failed to ask `{address}`"))?;
     let mut answer = Vec::new();
     stream
-        .take(ANSWER_BYTES_MAX)
+        .take(bytes_max)
         .read_to_end(&mut answer)
         .with_context(|| format!("failed to read the answer of `{address}`"))?;
     body(&String::from_utf8_lossy(&answer)).map(str::to_owned)
