@@ -54,8 +54,8 @@ pub trait Store: MetaStore + Debug + Send + Sync {
     /// When the store cannot be read.
     fn catalog(&self, range: TimeRange) -> Result<Vec<ServiceEntry>, StoreError>;
 
-    /// Every version of every service that was ever seen, up to the end of the minute that holds the given time; its cost
-    /// does not grow with the length of the past.
+    /// Every version of every service that was ever seen, in windows that start before the given time; its cost does not
+    /// grow with the length of the past.
     ///
     /// # Errors
     ///

@@ -1,6 +1,6 @@
 //! Answers questions that need no stacks: finds the series of a selection, and reads their sums.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use rusqlite::Connection;
@@ -91,9 +91,7 @@ impl SqliteStore {
         until_unix_ns: u64,
     ) -> Result<BTreeMap<String, Vec<VersionSpan>>, StoreError> {
         let reader = self.readers.take()?;
-        let minute = Level::Minute.length_ns();
-        let end_unix_ns = until_unix_ns.checked_next_multiple_of(minute).unwrap_or(u64::MAX);
-        let range = TimeRange { start_unix_ns: 0, end_unix_ns };
+        let range = TimeRange { start_unix_ns: 0, end_unix_ns: until_unix_ns };
         let mut spans: BTreeMap<(String, String), (u64, u64)> = BTreeMap::new();
         for (service, version, ends) in seen(&reader, range)? {
             let span = spans.entry((service, version)).or_insert(ends);
@@ -108,45 +106,67 @@ impl SqliteStore {
     }
 }
 
-/// (service, version, first start and last end) of each release up to the end of the range, and of each series that has
-/// blocks or ends in the minute that straddles it.
+/// (service, version, first start and last end) of each release in the range, and of each of its series that has
+/// windows in no whole segment.
 fn seen(
     connection: &Connection,
     range: TimeRange,
 ) -> Result<Vec<(String, String, (u64, u64))>, StoreError> {
     let read = failed("read the versions");
     let mut seen = Vec::new();
+    let mut fresh: BTreeSet<i64> = fresh_series(connection)?;
+    let last_minute = TimeRange {
+        start_unix_ns: range.end_unix_ns - range.end_unix_ns % Level::Minute.length_ns(),
+        end_unix_ns: range.end_unix_ns.saturating_add(Level::Minute.length_ns()),
+    };
     let mut find =
         connection.prepare_cached("SELECT id, service, version FROM release").map_err(read)?;
     let mut rows = find.query([]).map_err(read)?;
     while let Some(row) = rows.next().map_err(read)? {
-        let scope = Scope::release(row.get(0).map_err(read)?);
-        if let Some(ends) = segment_ends(connection, scope, range)? {
+        let id = row.get(0).map_err(read)?;
+        if let Some(ends) = segment_ends(connection, Scope::release(id), range)? {
             seen.push((row.get(1).map_err(read)?, row.get(2).map_err(read)?, ends));
         }
+        if segment_ends(connection, Scope::release(id), last_minute)?.is_some() {
+            fresh.extend(series_of(connection, id)?);
+        }
     }
-    let mut find = connection
-        .prepare_cached(
-            "WITH RECURSIVE fresh (id) AS (SELECT min(series) FROM block UNION ALL \
-             SELECT (SELECT min(series) FROM block WHERE series > fresh.id) FROM fresh \
-             WHERE fresh.id IS NOT NULL) \
-             SELECT series.id, service, version FROM fresh JOIN series ON series.id = fresh.id",
-        )
+    let mut name = connection
+        .prepare_cached("SELECT service, version FROM series WHERE id = ?1")
         .map_err(read)?;
-    let mut rows = find.query([]).map_err(read)?;
-    while let Some(row) = rows.next().map_err(read)? {
+    let mut parts = Parts::at_the_ends(connection, range)?;
+    for series in fresh {
         let mut ends: Option<(u64, u64)> = None;
-        Parts::of_blocks(connection, range)?.fresh_ends(
-            row.get(0).map_err(read)?,
-            |first, last| {
-                ends = Some((first, last));
-            },
-        )?;
+        parts.fresh_ends(series, |first, last| {
+            let known = ends.unwrap_or((first, last));
+            ends = Some((known.0.min(first), known.1.max(last)));
+        })?;
         if let Some(ends) = ends {
-            seen.push((row.get(1).map_err(read)?, row.get(2).map_err(read)?, ends));
+            let names = name.query_row([series], |row| Ok((row.get(0)?, row.get(1)?)));
+            let (service, version) = names.map_err(read)?;
+            seen.push((service, version, ends));
         }
     }
     Ok(seen)
+}
+
+/// Series that have blocks: one seek for each.
+fn fresh_series(connection: &Connection) -> Result<BTreeSet<i64>, StoreError> {
+    connection
+        .prepare_cached(
+            "WITH RECURSIVE fresh (id) AS (SELECT min(series) FROM block UNION ALL \
+             SELECT (SELECT min(series) FROM block WHERE series > fresh.id) FROM fresh \
+             WHERE fresh.id IS NOT NULL) SELECT id FROM fresh WHERE id IS NOT NULL",
+        )
+        .and_then(|mut find| find.query_map([], |row| row.get(0))?.collect())
+        .map_err(failed("read the versions"))
+}
+
+fn series_of(connection: &Connection, release: i64) -> Result<Vec<i64>, StoreError> {
+    connection
+        .prepare_cached("SELECT id FROM series WHERE release = ?1")
+        .and_then(|mut find| find.query_map([release], |row| row.get(0))?.collect())
+        .map_err(failed("read the versions"))
 }
 
 /// Series that a selection matches, and who ran in each.
