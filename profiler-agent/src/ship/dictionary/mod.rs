@@ -18,6 +18,7 @@ mod trim;
 pub struct Dictionary {
     seed: u64,
     session: u64,
+    slots_max: usize,
     /// Number of the last push that was made.
     push: u64,
     /// Number of the last push that was acknowledged.
@@ -45,9 +46,15 @@ impl Dictionary {
     /// Opens a session. `seed` is random and told to nobody; `session` is random.
     #[must_use]
     pub fn new(seed: u64, session: u64) -> Self {
+        Self::with_slots(seed, session, SLOTS_MAX)
+    }
+
+    /// Opens a session with fewer slots, which run out sooner.
+    fn with_slots(seed: u64, session: u64, slots_max: usize) -> Self {
         Self {
             seed,
             session,
+            slots_max,
             push: 0,
             acknowledged: 0,
             slots: HashMap::new(),
@@ -92,7 +99,7 @@ impl Dictionary {
 
     /// The collector has lost what it was told: opens another session.
     pub fn forget(&mut self, session: u64) {
-        *self = Self::new(self.seed, session);
+        *self = Self::with_slots(self.seed, session, self.slots_max);
     }
 
     /// Tells stacks that were told before from those that this push must define.
@@ -128,7 +135,7 @@ impl Dictionary {
         }
         let is_new = |index: &&usize| !self.slots.contains_key(&keys[**index]);
         let needed = definitions.iter().filter(is_new).count();
-        let mut unused = self.oldest(needed.saturating_sub(SLOTS_MAX - self.entries.len()));
+        let mut unused = self.oldest(needed.saturating_sub(self.slots_max - self.entries.len()));
         for index in definitions {
             let key = keys[*index];
             let Some(slot) = self.slots.get(&key).copied().or_else(|| self.free_slot(&mut unused))
@@ -150,7 +157,7 @@ impl Dictionary {
     }
 
     fn free_slot(&self, unused: &mut Vec<u16>) -> Option<u16> {
-        let next = (self.entries.len() < SLOTS_MAX).then_some(self.entries.len());
+        let next = (self.entries.len() < self.slots_max).then_some(self.entries.len());
         next.and_then(|next| u16::try_from(next).ok()).or_else(|| unused.pop())
     }
 
