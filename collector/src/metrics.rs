@@ -40,6 +40,8 @@ pub struct Metrics {
     batches_rejected: Family<Label, Counter>,
     batches_moved: Family<Label, Counter>,
     clock_skew_seconds: Histogram,
+    sessions: Gauge,
+    session_bytes: Gauge,
     push_seconds: Histogram,
     store_bytes: Gauge,
     alerts: Family<Label, Gauge>,
@@ -67,6 +69,8 @@ impl Metrics {
             batches_moved: Family::default(),
             // From 0.1 s, the way of a push, to 28 hours, past which nothing is corrected.
             clock_skew_seconds: Histogram::new(exponential_buckets(0.1, 10.0, 7)),
+            sessions: Gauge::default(),
+            session_bytes: Gauge::default(),
             // From 1 ms, a cached commit, to 8 s, a disk in trouble.
             push_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
             store_bytes: Gauge::default(),
@@ -83,6 +87,7 @@ impl Metrics {
 
     fn registered(mut self) -> Self {
         self.register_store();
+        self.register_ingest();
         self.register_alerts();
         self
     }
@@ -96,10 +101,6 @@ impl Metrics {
             stacks,
             batches_stored,
             batches_duplicate,
-            batches_rejected,
-            batches_moved,
-            clock_skew_seconds,
-            push_seconds,
             store_bytes,
             ..
         } = self;
@@ -135,6 +136,20 @@ impl Metrics {
             "Batches that came again after they were stored",
             batches_duplicate.clone(),
         );
+        registry.register("store_bytes", "Size of the store's files", store_bytes.clone());
+    }
+
+    fn register_ingest(&mut self) {
+        let Self {
+            registry,
+            batches_rejected,
+            batches_moved,
+            clock_skew_seconds,
+            sessions,
+            session_bytes,
+            push_seconds,
+            ..
+        } = self;
         registry.register(
             "batches_rejected",
             "Batches refused: invalid, too_old and set_aside for good; clock and protocol until that is mended; \
@@ -151,12 +166,14 @@ impl Metrics {
             "Difference between the clock of an agent and this one at each push, without its sign",
             clock_skew_seconds.clone(),
         );
+        let known = "Sessions whose stacks are known, so that agents need not tell them again";
+        registry.register("sessions", known, sessions.clone());
+        registry.register("session_bytes", "Memory of these sessions", session_bytes.clone());
         registry.register(
             "push_seconds",
             "Time from a decoded batch to its acknowledgement",
             push_seconds.clone(),
         );
-        registry.register("store_bytes", "Size of the store's files", store_bytes.clone());
     }
 
     fn register_alerts(&mut self) {
@@ -214,6 +231,12 @@ impl Metrics {
     /// Notes by how much an agent's clock differs, in seconds.
     pub fn observe_skew(&self, seconds: f64) {
         self.clock_skew_seconds.observe(seconds);
+    }
+
+    /// Notes how many sessions are known, and their memory in bytes.
+    pub fn set_sessions(&self, (sessions, bytes): (usize, usize)) {
+        self.sessions.set(i64::try_from(sessions).unwrap_or(i64::MAX));
+        self.session_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// Notes how long an acknowledged batch took.

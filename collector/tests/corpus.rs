@@ -1,5 +1,7 @@
 //! Replays the committed fuzz corpus, and each of its files cut short, through the entries that the fuzz targets use.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail at once")]
+
 use std::fs;
 use std::io::Read as _;
 use std::path::Path;

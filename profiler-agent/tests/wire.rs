@@ -1,5 +1,8 @@
 //! What a row costs on the wire once the collector knows the stacks: ten services with stacks of recorded programs.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail at once")]
+#![expect(clippy::print_stdout, reason = "the figure is in docs/ingest.md")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

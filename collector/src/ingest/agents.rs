@@ -80,15 +80,18 @@ impl Agents {
         }
         agent.bucket.take(RATE, bytes, now);
         agent.is_in_work = true;
+        drop(agents);
         Ok(Turn { agents: Arc::clone(self), agent: name.to_owned() })
     }
 
     /// Notes how far an agent's clock is ahead; true when it went wrong or right again since the last push.
     pub(super) fn note_skew(&self, name: &str, skew_ns: i64) -> bool {
         let is_skewed = skew_ns.unsigned_abs() > SKEW_SMALL_NS;
-        let mut agents = self.lock();
-        let Some(agent) = agents.get_mut(name) else { return is_skewed };
-        std::mem::replace(&mut agent.is_skewed, is_skewed) != is_skewed
+        let before = self
+            .lock()
+            .get_mut(name)
+            .map(|agent| std::mem::replace(&mut agent.is_skewed, is_skewed));
+        before.unwrap_or(false) != is_skewed
     }
 
     /// What it holds is right after every step.

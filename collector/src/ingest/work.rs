@@ -101,6 +101,7 @@ impl Work {
             (Ok(Ok(written)), _) => {
                 if let Some(session) = &session {
                     self.sessions.learn(agent, session, &arrival.keys()[..defined]);
+                    self.metrics.set_sessions(self.sessions.size());
                 }
                 return Ok(match written {
                     Written::Stored => v1::Outcome::Stored,

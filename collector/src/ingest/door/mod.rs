@@ -109,13 +109,15 @@ impl Door {
         place.await.map_err(|_sent_away| Refusal::Overloaded)
     }
 
+    #[expect(clippy::significant_drop_tightening, reason = "`let_in` drops it")]
     fn stand_in_line(
         self: &Arc<Self>,
         address: IpAddr,
         now: Instant,
     ) -> Result<oneshot::Receiver<Place>, Refusal> {
-        let mut lines = self.lock();
-        self.forget_idle(&mut lines, now);
+        let mut guard = self.lock();
+        let lines = &mut *guard;
+        self.forget_idle(lines, now);
         let peer = lines.peers.entry(address).or_insert_with(|| Peer {
             inside: 0,
             line: VecDeque::new(),
@@ -130,15 +132,14 @@ impl Door {
             lines.send_away_from_a_line_longer_than(own_line + 1)?;
         }
         let (give, place) = oneshot::channel();
-        let lines_of = &mut *lines;
-        if let Some(peer) = lines_of.peers.get_mut(&address) {
+        if let Some(peer) = lines.peers.get_mut(&address) {
             if peer.line.is_empty() {
-                lines_of.turns.push_back(address);
+                lines.turns.push_back(address);
             }
             peer.line.push_back(give);
-            lines_of.waiting += 1;
+            lines.waiting += 1;
         }
-        self.let_in(lines);
+        self.let_in(guard);
         Ok(place)
     }
 

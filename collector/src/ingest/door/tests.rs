@@ -74,8 +74,8 @@ async fn who_gives_up_leaves_its_place_to_the_next() {
     drop(waiting);
     drop(first);
     drop(entering.await.unwrap().unwrap());
-    let lines = door.lock();
-    assert_eq!((lines.inside, lines.waiting, lines.turns.len()), (0, 0, 0));
+    let left = |lines: &Lines| (lines.inside, lines.waiting, lines.turns.len());
+    assert_eq!(left(&door.lock()), (0, 0, 0));
 }
 
 #[tokio::test]

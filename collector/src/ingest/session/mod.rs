@@ -93,7 +93,11 @@ impl Sessions {
         let session =
             sessions.get(&name).filter(|session| session.is_before(push)).ok_or(unknown)?;
         let find = |slot: &u32| session.slots.get(*slot as usize).copied().flatten();
-        slots.iter().map(|slot| find(slot).map(|number| keys.get(number)).ok_or(unknown)).collect()
+        let keys =
+            slots.iter().map(|slot| find(slot).map(|number| keys.get(number)).ok_or(unknown));
+        let keys = keys.collect();
+        drop(tables);
+        keys
     }
 
     /// Notes what a stored push has told: the keys of its stacks, of which the first ones have slots.

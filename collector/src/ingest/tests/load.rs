@@ -47,6 +47,7 @@ fn wide() -> v1::Batch {
 const BEFORE_ONE_MAX: u64 = FLOOD / 4;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::print_stdout, reason = "the figure is in docs/ingest.md")]
 async fn a_flood_from_one_host_does_not_make_another_wait() {
     let (_folder, store) = open();
     let server = serve(service(store));

@@ -193,7 +193,15 @@ impl SqliteStore {
 ///
 /// When the bytes are not what a store writes.
 pub fn unpack_block(data: &[u8]) -> Result<(), StoreError> {
-    block::Unpacker::new()?.unpack_into(data, &mut block::Content::default())
+    let mut unpacker = block::Unpacker::new()?;
+    let block = unpacker.unpack_into(data, &mut block::Content::default());
+    let segment = segment::unpack(&mut unpacker, 0, data).map(drop);
+    let walks = segment::unpack_walks(
+        &mut unpacker,
+        data,
+        &mut profiler_common::profile::Quality::default(),
+    );
+    block.or(segment).or(walks)
 }
 
 /// Says what was being done when SQLite refused, and whether it was for the disk.
