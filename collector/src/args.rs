@@ -44,10 +44,33 @@ pub enum Command {
     Gate(GateArgs),
     /// Compare profile files without a server: exit 0 pass, 3 regression, 4 inconclusive
     Diff(DiffArgs),
+    /// Copy or check a store, also while a collector uses it
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Print the completions of a shell, to be sourced or installed
     Completions {
         /// The shell
         shell: clap_complete::Shell,
+    },
+}
+
+/// What can be done with a store beside serving it.
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Write a whole and compact copy to a new file; a collector may go on meanwhile
+    Backup {
+        /// The store: sqlite:PATH
+        #[arg(long, value_name = "STORE", env = "FLAMEWATCH_STORE")]
+        store: String,
+        /// File of the copy, which must not exist yet
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+    },
+    /// Read all of a store and tell its faults: exit 0 whole, 1 damaged
+    Check {
+        /// The store: sqlite:PATH
+        #[arg(long, value_name = "STORE", env = "FLAMEWATCH_STORE")]
+        store: String,
     },
 }
 

@@ -101,7 +101,11 @@ fn read_file(path: &Path) -> anyhow::Result<ConfigFile> {
 }
 
 /// Reads `sqlite:PATH`.
-fn parse_store(store: &str) -> anyhow::Result<PathBuf> {
+///
+/// # Errors
+///
+/// When it is of another form.
+pub fn parse_store(store: &str) -> anyhow::Result<PathBuf> {
     match store.split_once(':') {
         Some(("sqlite", path)) => {
             // Also in the form of a URL with an empty host: sqlite:///var/lib/…

@@ -1,13 +1,14 @@
 //! flamewatch-collector: reads its settings, does what the command says, and turns the outcome into an exit code.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{IsTerminal as _, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::{CommandFactory as _, Parser as _};
-use flamewatch_collector::args::{Arguments, Command, ServeArgs};
-use flamewatch_collector::config::Config;
+use flamewatch_collector::args::{Arguments, Command, ServeArgs, StoreCommand};
+use flamewatch_collector::config::{Config, parse_store};
+use flamewatch_collector::store::SqliteStore;
 use flamewatch_collector::{diff, gate, server};
 use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
@@ -40,11 +41,36 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Diff(args) => {
             Ok(ExitCode::from(diff::command(&args, &mut std::io::stdout().lock())?))
         }
+        Command::Store(command) => maintain(&command, &mut std::io::stdout().lock()),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             let name = "flamewatch-collector";
             clap_complete::generate(shell, &mut Arguments::command(), name, &mut text);
             std::io::stdout().write_all(&text).context("failed to write to stdout")?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn maintain(command: &StoreCommand, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    match command {
+        StoreCommand::Backup { store, to } => {
+            let path = parse_store(store)?;
+            SqliteStore::back_up(&path, to)?;
+            let bytes = std::fs::metadata(to).map_or(0, |metadata| metadata.len());
+            writeln!(out, "copied `{}` to `{}`: {bytes} bytes", path.display(), to.display())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        StoreCommand::Check { store } => {
+            let path = parse_store(store)?;
+            let faults = SqliteStore::faults(&path)?;
+            for fault in &faults {
+                writeln!(out, "{fault}")?;
+            }
+            if !faults.is_empty() {
+                bail!("store `{}` is damaged: put a copy in its place", path.display());
+            }
+            writeln!(out, "`{}` is whole", path.display())?;
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -11,6 +11,7 @@ mod parts;
 mod compact;
 mod merge;
 mod catalog;
+mod maintain;
 mod dictionary;
 mod lives;
 mod quality;

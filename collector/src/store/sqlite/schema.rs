@@ -1,7 +1,7 @@
 //! Opens the database file: makes it, migrates it, refuses what is not ours.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -84,16 +84,7 @@ fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let open = failed("open the store");
     connection.busy_timeout(LOCK_WAIT).map_err(open)?;
     connection.set_prepared_statement_cache_capacity(64);
-    let id: i32 =
-        connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(open)?;
-    let tables: i64 = connection
-        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-        .map_err(open)?;
-    let is_new = id == 0 && tables == 0;
-    if !is_new && id != APPLICATION_ID {
-        let reason = "it is a SQLite file of another program; name another file";
-        return Err(unusable(path, reason.to_owned()));
-    }
+    let is_new = check_owner(connection, path)?;
     if is_new {
         // Must stand before the first table: space freed by retention can then go back to the file system.
         connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(open)?;
@@ -106,6 +97,27 @@ fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     connection.pragma_update(None, "cache_size", -32_768).map_err(open)?;
     migrate(connection, path)?;
     check(connection, path)
+}
+
+/// Refuses a file of another program; returns whether it is empty.
+pub(super) fn check_owner(connection: &Connection, path: &Path) -> Result<bool, StoreError> {
+    let open = failed("open the store");
+    let id: i32 =
+        connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(open)?;
+    let tables: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(open)?;
+    let is_new = id == 0 && tables == 0;
+    if !is_new && id != APPLICATION_ID {
+        let reason = "it is a SQLite file of another program; name another file";
+        return Err(unusable(path, reason.to_owned()));
+    }
+    Ok(is_new)
+}
+
+/// Keeps a file from the eyes of others.
+pub(super) fn only_for_its_owner(path: &Path) -> std::io::Result<()> {
+    std::fs::set_permissions(path, Permissions::from_mode(0o600))
 }
 
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
@@ -157,14 +169,12 @@ fn explain(path: &Path, error: rusqlite::Error) -> StoreError {
     unusable(path, reason)
 }
 
-fn unusable(path: &Path, reason: String) -> StoreError {
+pub(super) fn unusable(path: &Path, reason: String) -> StoreError {
     StoreError::Unusable { path: path.to_owned(), reason }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
     use crate::store::{SqliteStore, StoreOptions, TimeRange};
 
