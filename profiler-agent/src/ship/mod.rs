@@ -86,6 +86,8 @@ impl Shipper {
         let mut backoff = Backoff::default();
         loop {
             let sent = tokio::select! {
+                // An answer that came with the order to stop still counts.
+                biased;
                 sent = self.send_oldest() => sent?,
                 () = shutdown.cancelled() => break,
             };
@@ -98,8 +100,9 @@ impl Shipper {
                 Sent::Failed { after } => Some(backoff.fail(fastrand::f64(), after)),
             };
             tokio::select! {
-                () = pause(&self.outbox.filled, wait) => {}
+                biased;
                 () = shutdown.cancelled() => break,
+                () = pause(&self.outbox.filled, wait) => {}
             }
         }
         self.farewell().await

@@ -12,6 +12,9 @@ use crate::{
     workspace::{self, cargo},
 };
 
+/// Seeds of the simulation, which plain `cargo test` runs a fifth of.
+const SEEDS: &str = "1000";
+
 /// Arguments of `cargo xtask e2e`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -49,6 +52,7 @@ pub(crate) fn run_counted(tally: &mut Tally, filters: &[String]) -> Result<()> {
         .env("FLAMEWATCH_AGENT_BIN", programs.agent)
         .env("FLAMEWATCH_COLLECTOR_BIN", programs.collector)
         .env("FLAMEWATCH_TOOLS", install::tools())
+        .env("SEEDS", SEEDS)
         .env("PATH", install::search_path()?);
     runner::run(&mut command, Runner::Cargo, tally)
 }
