@@ -156,7 +156,9 @@ impl Agent {
         let name = format!("{:020}-{:010}-", newest.epoch, newest.sequence);
         for entry in fs::read_dir(self.place.folder.join("spool")).unwrap() {
             let path = entry.unwrap().path();
-            if path.file_name().is_some_and(|found| found.to_string_lossy().starts_with(&name)) {
+            let is_batch = path.extension().is_some_and(|ending| ending == "batch");
+            let found = path.file_name().unwrap().to_string_lossy();
+            if is_batch && found.starts_with(&name) {
                 let mut bytes = fs::read(&path).unwrap();
                 *bytes.last_mut().unwrap() ^= 1;
                 fs::write(&path, bytes).unwrap();
