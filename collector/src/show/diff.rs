@@ -16,10 +16,14 @@ use crate::detect::{
     Basis, Direction, Group, Judgement, Policy, Subject, SyscallMetric, Verdict, judge,
 };
 use crate::diff::{Grouping, ProfileDiff, Replication, comparable};
-use crate::store::{Selection, Store, TimeRange, WindowProfile};
+use crate::store::{Selection, Store, StoreError, TimeRange, WindowProfile};
 
-/// Length of the windows that are compared, as the alerts compare them.
-const WINDOW_NS: u64 = 60_000_000_000;
+/// Lengths of the windows that are compared; the first as the alerts compare them.
+const WINDOWS_NS: [u64; 3] = [60_000_000_000, 3_600_000_000_000, 86_400_000_000_000];
+
+/// Most windows of units of a side, while longer windows make fewer: the detector gains nothing from more, and each is
+/// read apart.
+const UNIT_WINDOWS_MAX: u64 = 2_000;
 /// Most verdicts of each kind in one answer; they come strongest first, so the rest says nothing.
 const VERDICTS_MAX: usize = 1_000;
 
@@ -159,14 +163,15 @@ fn answer(
     min_share: f64,
 ) -> Result<Diff, Failure> {
     let [(baseline, baseline_range), (candidate, candidate_range)] = sides;
-    let before = store.unit_windows(baseline, *baseline_range, WINDOW_NS)?;
-    let after = store.unit_windows(candidate, *candidate_range, WINDOW_NS)?;
+    let window_ns = window_ns(store, sides)?;
+    let before = store.unit_windows(baseline, *baseline_range, window_ns)?;
+    let after = store.unit_windows(candidate, *candidate_range, window_ns)?;
     let mut tree = Tree::<2>::new(&candidate.service);
     for (side, windows) in [&before, &after].into_iter().enumerate() {
         let merged = WindowProfile::merge(windows.iter().map(|window| &window.profile));
-        tree.add_as(side, &[], &merged, comparable);
+        tree.add_as(side, &[], &merged.into(), comparable);
     }
-    let grouping = Grouping { window_ns: WINDOW_NS, ..Grouping::default() };
+    let grouping = Grouping { window_ns, ..Grouping::default() };
     let compared = ProfileDiff::new(&before, &after, &grouping);
     let Judgement { verdicts, mut groups, basis, .. } = judge(&compared, policy);
     groups.truncate(VERDICTS_MAX);
@@ -193,6 +198,20 @@ fn answer(
         syscalls,
         tree: tree.flatten(min_share)?,
     })
+}
+
+/// The shortest windows of which neither side has too many.
+fn window_ns(store: &dyn Store, sides: &[(Selection, TimeRange); 2]) -> Result<u64, StoreError> {
+    let [shortest, .., longest] = WINDOWS_NS;
+    let mut chosen = shortest;
+    for (selection, range) in sides {
+        let units = store.unit_lives(selection, *range)?.len() as u64;
+        let length = range.end_unix_ns.saturating_sub(range.start_unix_ns);
+        let fits =
+            |window_ns: &&u64| units.saturating_mul(length / **window_ns) <= UNIT_WINDOWS_MAX;
+        chosen = chosen.max(WINDOWS_NS.iter().find(fits).copied().unwrap_or(longest));
+    }
+    Ok(chosen)
 }
 
 fn changes(

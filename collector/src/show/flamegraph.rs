@@ -12,7 +12,6 @@ use super::answer::Failure;
 use super::openapi::SelectionParameters;
 use super::parameters::{ALL_SERVICES, Parameters, seconds};
 use super::tree::{FlatTree, Tree};
-use crate::query;
 use crate::store::{Selection, Store, StoreError, TimeRange};
 
 /// Paths below this share of all samples are left out: a fifth of a pixel on a wide screen.
@@ -72,11 +71,10 @@ fn answer(
     let mut tree = Tree::<1>::new(if all { "all services" } else { &selection.service });
     for service in services_of(store, selection, range)? {
         let below = if all { vec![Frame::marker(&service.service)] } else { Vec::new() };
-        tree.add(0, &below, &query::merge(store, &service, range)?);
-        for point in store.series(&service, range, range.end_unix_ns - range.start_unix_ns)? {
-            samples += point.samples;
-            cpu_ns += point.cpu_ns;
-        }
+        let merged = store.merge(&service, range)?;
+        samples += merged.profile.total();
+        cpu_ns += merged.cpu_ns;
+        tree.add(0, &below, &merged.profile);
     }
     let tree = tree.flatten(min_share)?;
     Ok(Flamegraph {

@@ -15,8 +15,7 @@ use prost::Message as _;
 use super::answer::Failure;
 use super::openapi::SelectionParameters;
 use super::parameters::Parameters;
-use crate::query;
-use crate::store::TimeRange;
+use crate::store::{TimeRange, WindowProfile};
 
 /// Longest `seconds`: that of any range.
 const SECONDS_MAX: f64 = 31.0 * 86_400.0;
@@ -48,11 +47,9 @@ pub(crate) async fn profile(
     }
     let store = Arc::clone(&state.store);
     let question = move || {
-        let profile = query::merge(&*store, &selection, range)?;
-        let points = store.series(&selection, range, range.end_unix_ns - range.start_unix_ns)?;
-        let samples: u64 = points.iter().map(|point| point.samples).sum();
-        let cpu_ns: u64 = points.iter().map(|point| point.cpu_ns).sum();
-        let period_ns = cpu_ns.checked_div(samples).unwrap_or(0);
+        let merged = store.merge(&selection, range)?;
+        let period_ns = merged.cpu_ns.checked_div(merged.profile.total()).unwrap_or(0);
+        let profile = WindowProfile::merge([&merged.profile]);
         gzip(&encode(&profile, range, period_ns).encode_to_vec())
     };
     let bytes = state.queries.run(question).await?;

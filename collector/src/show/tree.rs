@@ -5,8 +5,10 @@
 use std::collections::HashMap;
 
 use indexmap::IndexSet;
-use profiler_common::profile::{Frame, FrameKind, Profile};
+use profiler_common::profile::{Frame, FrameKind};
 use serde::Serialize;
+
+use crate::store::WindowProfile;
 
 /// Most nodes in one answer, about 3 MB of JSON; a screen shows some thousands.
 const NODES_MAX: usize = 200_000;
@@ -72,7 +74,7 @@ impl<const N: usize> Tree<N> {
     }
 
     /// Adds a profile to one side, below the given frames.
-    pub(crate) fn add(&mut self, side: usize, below: &[Frame], profile: &Profile) {
+    pub(crate) fn add(&mut self, side: usize, below: &[Frame], profile: &WindowProfile) {
         self.add_as(side, below, profile, Frame::clone);
     }
 
@@ -81,7 +83,7 @@ impl<const N: usize> Tree<N> {
         &mut self,
         side: usize,
         below: &[Frame],
-        profile: &Profile,
+        profile: &WindowProfile,
         of: impl Fn(&Frame) -> Frame,
     ) {
         let mut top = 0;
@@ -89,9 +91,11 @@ impl<const N: usize> Tree<N> {
             let frame = self.frame_index(frame);
             top = self.child(top, frame);
         }
+        let dictionary = profile.dictionary();
         let frames: Vec<u32> =
-            profile.frames().iter().map(|frame| self.frame_index(&of(frame))).collect();
-        for (stack, count) in profile.stacks() {
+            dictionary.frames().iter().map(|frame| self.frame_index(&of(frame))).collect();
+        for (stack, count) in profile.counts() {
+            let stack = dictionary.stack(*stack);
             let leaf =
                 stack.iter().fold(top, |node, frame| self.child(node, frames[*frame as usize]));
             self.nodes[leaf as usize].own[side] += count;
@@ -218,6 +222,7 @@ fn add<const N: usize>(sum: &mut [u64; N], more: [u64; N]) {
 mod tests {
     use super::*;
     use crate::diff::comparable;
+    use profiler_common::profile::Profile;
     use proptest::prelude::*;
 
     #[test]
@@ -226,21 +231,21 @@ mod tests {
         for (side, hash) in ["h0123456789abcdef", "hfedcba9876543210"].into_iter().enumerate() {
             let mut profile = Profile::default();
             profile.add(&[Frame::marker(&format!("shop::render::{hash}"))], 7);
-            tree.add_as(side, &[], &profile, comparable);
+            tree.add_as(side, &[], &profile.into(), comparable);
         }
         let flat = tree.flatten(0.0).unwrap();
         assert_eq!(flat.nodes, [0, 0, 0, 7, 0, 7, 1, 1, 7, 7, 7, 7]);
         assert_eq!(flat.names, ["service", "shop::render"]);
     }
 
-    fn profile(stacks: &[(Vec<u8>, u64)]) -> Profile {
+    fn profile(stacks: &[(Vec<u8>, u64)]) -> WindowProfile {
         let mut profile = Profile::default();
         for (stack, count) in stacks {
             let frames: Vec<Frame> =
                 stack.iter().map(|name| Frame::marker(&format!("f{name}"))).collect();
             profile.add(&frames, *count);
         }
-        profile
+        profile.into()
     }
 
     fn one_sided(stacks: &[(Vec<u8>, u64)], min_share: f64) -> FlatTree {

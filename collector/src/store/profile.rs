@@ -23,6 +23,16 @@ impl Dictionary {
         &self.frames
     }
 
+    /// One stack, root first, as indices into the frames.
+    ///
+    /// # Panics
+    ///
+    /// When there is no stack of this number.
+    #[must_use]
+    pub fn stack(&self, number: u32) -> &[u32] {
+        &self.stacks[number as usize]
+    }
+
     /// Every stack, root first, as indices into the frames.
     pub fn stacks(&self) -> impl ExactSizeIterator<Item = &[u32]> {
         self.stacks.iter().map(|stack| &**stack)
