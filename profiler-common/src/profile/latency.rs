@@ -6,6 +6,9 @@ use hdrhistogram::Histogram;
 
 use crate::abi::latency::{BUCKETS, VALUE_BITS_MAX, bucket_floor_ns};
 
+/// Most bits of the number of calls of which quantiles are taken: ranks are computed as `f64`, which has 53.
+const COUNT_BITS_MAX: u32 = 52;
+
 /// Latencies of one syscall: sparse counts by bucket of [`abi::latency`](crate::abi::latency).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LatencyHistogram {
@@ -62,7 +65,11 @@ impl LatencyHistogram {
         else {
             return [0; N];
         };
+        // Counts of a damaged file may be anything: those too large are told apart less finely.
+        let all: u128 = self.counts.values().map(|calls| u128::from(*calls)).sum();
+        let shift = (u128::BITS - all.leading_zeros()).saturating_sub(COUNT_BITS_MAX);
         for (bucket, calls) in self.buckets() {
+            let calls = (calls >> shift).max(1);
             let floor = bucket_floor_ns(bucket);
             let middle = (floor + bucket_floor_ns(bucket + 1)) / 2;
             histogram.saturating_record_n(middle.min(self.max_ns.max(floor)), calls);
@@ -94,6 +101,19 @@ mod tests {
     #[test]
     fn an_empty_histogram_has_no_latency() {
         assert_eq!(LatencyHistogram::default().quantiles_ns([0.5, 0.99]), [0, 0]);
+    }
+
+    #[test]
+    fn counts_of_any_size_have_quantiles() {
+        let mut histogram = LatencyHistogram::default();
+        for bucket in 0..BUCKETS as u32 {
+            histogram.add(bucket, u64::MAX);
+            histogram.add(bucket, u64::MAX);
+        }
+        histogram.max_ns = u64::MAX;
+        assert_eq!((histogram.calls(), histogram.calls_at_least(0)), (u64::MAX, u64::MAX));
+        let quantiles = histogram.quantiles_ns([0.1, 0.5, 0.9, 1.0]);
+        assert!(quantiles.is_sorted() && quantiles[0] < quantiles[2], "{quantiles:?}");
     }
 
     proptest! {
