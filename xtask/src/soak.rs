@@ -51,16 +51,19 @@ pub(crate) struct Args {
 #[expect(clippy::print_stdout, reason = "the table is what this command is for")]
 pub(crate) fn run(args: &Args) -> Result<()> {
     ensure!(workspace::is_root(), "failed to soak: sampling needs root; run it with `sudo -E`");
-    let programs = workspace::build_programs()?;
-    workspace::run(&mut workspace::cargo(&["build", "--release", "-p", "e2e", "--bins"]))?;
-    let load = workspace::target().join("release/flamewatch-load");
+    // In one go: by themselves their dependencies would have other features, and be built twice.
+    let packages = ["-p", "profiler-agent", "-p", "collector", "-p", "e2e"];
+    let mut build = workspace::cargo(&["build", "--release", "--bins"]);
+    workspace::run(build.args(packages))?;
+    let release = workspace::target().join("release");
+    let [load, program, agent] =
+        ["flamewatch-load", "flamewatch-collector", "flamewatch-agent"].map(|at| release.join(at));
     let parent = workspace::target().join("bench");
     fs::create_dir_all(&parent).context("failed to create the folder of measurements")?;
     let folder = tempfile::tempdir_in(&parent).context("failed to create a folder")?;
     let at = |name: &str| folder.path().join(name);
-    let mut collector =
-        Collector::start(&programs.collector, &at("store.db"), &at("collector.log"))?;
-    let mut agent = start_agent(&programs.agent, &collector, folder.path())?;
+    let mut collector = Collector::start(&program, &at("store.db"), &at("collector.log"))?;
+    let mut agent = start_agent(&agent, &collector, folder.path())?;
     let seconds = args.minutes * 60;
     let mut fleet = Command::new(load);
     fleet.args(["agents", "--collector", &collector.grpc.to_string(), "--warm-up", "0"]);
