@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::config::Role;
 use crate::diff::DiffArgs;
 use crate::gate::GateArgs;
 
@@ -95,10 +96,13 @@ pub struct ServeArgs {
     /// Where the page, the API and the metrics are served [default: 127.0.0.1:7171]
     #[arg(long, value_name = "ADDRESS", env = "FLAMEWATCH_HTTP")]
     pub http: Option<SocketAddr>,
-    /// Where profiles are kept: sqlite:PATH
+    /// Where profiles are kept: sqlite:PATH, or clickhouse://USER:PASSWORD@HOST:PORT,…/DATABASE?cluster=NAME
     /// [default: `sqlite:/var/lib/flamewatch-collector/flamewatch.db`, or below ~/.local/state when not root]
     #[arg(long, value_name = "STORE", env = "FLAMEWATCH_STORE")]
     pub store: Option<String>,
+    /// What this collector does, where several write to one ClickHouse: one does all, the others ingest [default: all]
+    #[arg(long, value_name = "ROLE", env = "FLAMEWATCH_ROLE", hide_possible_values = true)]
+    pub role: Option<Role>,
     /// Days after which profiles are deleted [default: 30]
     #[arg(long, value_name = "DAYS", env = "FLAMEWATCH_RETENTION_DAYS")]
     pub retention_days: Option<u32>,

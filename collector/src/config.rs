@@ -1,5 +1,6 @@
 //! Settings of `serve`: flag over environment over file over default.
 
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,7 @@ use crate::alert::AlertOptions;
 use crate::args::ServeArgs;
 use crate::detect::Policy;
 use crate::detect::temporal::TemporalOptions;
+use crate::store::ClickHouseAddress;
 
 /// Days after which profiles are deleted, when nothing says otherwise.
 const RETENTION_DAYS: u32 = 30;
@@ -27,8 +29,10 @@ pub struct Config {
     pub grpc: SocketAddr,
     /// Where people and programs look.
     pub http: SocketAddr,
-    /// The store's file.
-    pub store: PathBuf,
+    /// Where profiles are kept.
+    pub store: StorePlace,
+    /// What this collector does.
+    pub role: Role,
     /// Days after which profiles are deleted.
     pub retention_days: u32,
     /// Whom to tell.
@@ -39,6 +43,49 @@ pub struct Config {
     pub temporal: TemporalOptions,
 }
 
+/// Where profiles are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StorePlace {
+    /// SQLite in this file.
+    File(PathBuf),
+    /// ClickHouse on these servers.
+    ClickHouse(ClickHouseAddress),
+}
+
+impl StorePlace {
+    /// A file for what belongs beside the store.
+    ///
+    /// # Errors
+    ///
+    /// When the store is elsewhere, and this machine has no folder for it either.
+    pub fn folder_file(&self) -> anyhow::Result<PathBuf> {
+        match self {
+            Self::File(path) => Ok(path.clone()),
+            Self::ClickHouse(_) => Ok(default_store()?.with_file_name("clickhouse")),
+        }
+    }
+}
+
+impl fmt::Display for StorePlace {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(formatter, "{}", path.display()),
+            Self::ClickHouse(address) => write!(formatter, "{address}"),
+        }
+    }
+}
+
+/// What a collector does, where several write to one store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Everything; one collector of a store
+    #[default]
+    All,
+    /// All but raising alerts; any number of further collectors
+    Ingest,
+}
+
 /// The file of settings; its keys are the long names of the flags.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -46,6 +93,7 @@ struct ConfigFile {
     grpc: Option<SocketAddr>,
     http: Option<SocketAddr>,
     store: Option<String>,
+    role: Option<Role>,
     #[serde(alias = "retention_days")]
     retention_days: Option<u32>,
     alert: AlertOptions,
@@ -60,7 +108,7 @@ impl Config {
     ///
     /// When the file cannot be read or understood, or a value is out of range.
     pub fn load(args: ServeArgs) -> anyhow::Result<Self> {
-        let ServeArgs { config, grpc, http, store, retention_days } = args;
+        let ServeArgs { config, grpc, http, store, role, retention_days } = args;
         let file = match &config {
             Some(path) => read_file(path)?,
             None => ConfigFile::default(),
@@ -68,7 +116,7 @@ impl Config {
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let store = match store.or(file.store) {
             Some(store) => parse_store(&store)?,
-            None => default_store()?,
+            None => StorePlace::File(default_store()?),
         };
         let retention_days = retention_days.or(file.retention_days).unwrap_or(RETENTION_DAYS);
         if !(1..=RETENTION_DAYS_MAX).contains(&retention_days) {
@@ -78,6 +126,7 @@ impl Config {
             grpc: grpc.or(file.grpc).unwrap_or_else(|| local(7170)),
             http: http.or(file.http).unwrap_or_else(|| local(7171)),
             store,
+            role: role.or(file.role).unwrap_or_default(),
             retention_days,
             alert: file.alert,
             detect: file.detect,
@@ -100,12 +149,22 @@ fn read_file(path: &Path) -> anyhow::Result<ConfigFile> {
     toml::from_str(&text).with_context(|| format!("failed to understand the settings `{shown}`"))
 }
 
-/// Reads `sqlite:PATH`.
+/// Reads `sqlite:PATH`, as for what only a file can do.
 ///
 /// # Errors
 ///
 /// When it is of another form.
-pub fn parse_store(store: &str) -> anyhow::Result<PathBuf> {
+pub fn parse_store_file(store: &str) -> anyhow::Result<PathBuf> {
+    match parse_store(store)? {
+        StorePlace::File(path) => Ok(path),
+        StorePlace::ClickHouse(address) => {
+            bail!("store `{address}` is no file: use sqlite:PATH, and ClickHouse's own tools")
+        }
+    }
+}
+
+/// Reads `sqlite:PATH` or `clickhouse://…`.
+fn parse_store(store: &str) -> anyhow::Result<StorePlace> {
     match store.split_once(':') {
         Some(("sqlite", path)) => {
             // Also in the form of a URL with an empty host: sqlite:///var/lib/…
@@ -113,12 +172,15 @@ pub fn parse_store(store: &str) -> anyhow::Result<PathBuf> {
             if path.is_empty() {
                 bail!("store `{store}` names no file: use sqlite:PATH");
             }
-            Ok(PathBuf::from(path))
+            Ok(StorePlace::File(PathBuf::from(path)))
         }
-        Some(("clickhouse", _)) => {
-            bail!("store `{store}`: ClickHouse is not supported by this build; use sqlite:PATH")
-        }
-        _ => bail!("store `{store}` is not understood: use sqlite:PATH"),
+        Some(("clickhouse" | "clickhouses", _)) => ClickHouseAddress::parse(store)
+            .map(StorePlace::ClickHouse)
+            // The address has a password, so it is not shown.
+            .context("failed to understand the address of the store"),
+        _ => bail!(
+            "store `{store}` is not understood: use sqlite:PATH or clickhouse://HOST/DATABASE"
+        ),
     }
 }
 
@@ -156,7 +218,7 @@ mod tests {
         let args = ServeArgs { grpc: Some(([127, 0, 0, 1], 9).into()), ..Default::default() };
         let config = load(file, args).unwrap();
         assert_eq!((config.grpc.port(), config.http.port()), (9, 2));
-        assert_eq!(config.store, Path::new("/f"));
+        assert_eq!(config.store, StorePlace::File("/f".into()));
         assert_eq!(config.retention_days, RETENTION_DAYS);
         assert_eq!(load("retention-days = 7", ServeArgs::default()).unwrap().retention_days, 7);
     }
@@ -171,13 +233,17 @@ mod tests {
 
     #[test]
     fn a_store_that_is_not_supported_is_refused_with_what_is() {
-        for store in ["clickhouse://host:9000", "postgres://x", "path/only", "sqlite:"] {
+        for store in ["postgres://x", "path/only", "sqlite:"] {
             let args = ServeArgs { store: Some(store.to_owned()), ..Default::default() };
             let error = Config::load(args).unwrap_err().to_string();
             assert!(error.contains(store) && error.contains("sqlite:PATH"), "{error}");
         }
-        assert_eq!(parse_store("sqlite:///a/b").unwrap(), Path::new("/a/b"));
-        assert_eq!(parse_store("sqlite:a/b").unwrap(), Path::new("a/b"));
+        assert_eq!(parse_store("sqlite:///a/b").unwrap(), StorePlace::File("/a/b".into()));
+        assert_eq!(parse_store("sqlite:a/b").unwrap(), StorePlace::File("a/b".into()));
+        let clickhouse = parse_store("clickhouse://u:secret@ch/db?cluster=c").unwrap();
+        assert_eq!(clickhouse.to_string(), "clickhouse://ch:8123/db?cluster=c");
+        let error = parse_store("clickhouse://u:secret@ch?fast=1").unwrap_err();
+        assert!(!format!("{error:#}").contains("secret"), "{error:#}");
     }
 
     #[test]

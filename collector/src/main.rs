@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::{CommandFactory as _, Parser as _};
 use flamewatch_collector::args::{Arguments, Command, ServeArgs, StoreCommand};
-use flamewatch_collector::config::{Config, parse_store};
+use flamewatch_collector::config::{Config, parse_store_file};
 use flamewatch_collector::store::SqliteStore;
 use flamewatch_collector::{diff, gate, server};
 use tokio::runtime::Runtime;
@@ -55,14 +55,14 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
 fn maintain(command: &StoreCommand, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     match command {
         StoreCommand::Backup { store, to } => {
-            let path = parse_store(store)?;
+            let path = parse_store_file(store)?;
             SqliteStore::back_up(&path, to)?;
             let bytes = std::fs::metadata(to).map_or(0, |metadata| metadata.len());
             writeln!(out, "copied `{}` to `{}`: {bytes} bytes", path.display(), to.display())?;
             Ok(ExitCode::SUCCESS)
         }
         StoreCommand::Check { store } => {
-            let path = parse_store(store)?;
+            let path = parse_store_file(store)?;
             let faults = SqliteStore::faults(&path)?;
             for fault in &faults {
                 writeln!(out, "{fault}")?;

@@ -21,11 +21,11 @@ use tonic::transport::server::TcpIncoming;
 
 use crate::admin::{self, Admin};
 use crate::alert::{AlertBook, Evaluator};
-use crate::config::Config;
+use crate::config::{Config, Role, StorePlace};
 use crate::ingest::{IngestService, unix_ns};
 use crate::metrics::Metrics;
 use crate::show;
-use crate::store::{SqliteStore, Store, StoreOptions};
+use crate::store::{ClickHouseStore, SqliteStore, Store, StoreOptions};
 
 const DAY_NS: u64 = 86_400 * 1_000_000_000;
 
@@ -66,7 +66,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
 
     let alerts = Arc::new(AlertBook::load(&*store)?);
     let ingest = IngestService::new(Arc::clone(&store), Arc::clone(&metrics), retention_ns)
-        .set_aside_in(beside(&config.store, ".refused"));
+        .set_aside_in(beside(&config.store.folder_file()?, ".refused"));
     stages.spawn(accept(grpc, ingest, shutdown.clone()));
     stages.spawn(add_up(Arc::clone(&store), shutdown.clone()));
     stages.spawn(retain(Arc::clone(&store), retention_ns, shutdown.clone()));
@@ -78,7 +78,9 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         config.alert,
     )?;
     let evaluator_counters = evaluator.counters();
-    stages.spawn(evaluate(evaluator, shutdown.clone()));
+    if config.role == Role::All {
+        stages.spawn(evaluate(evaluator, shutdown.clone()));
+    }
     let state = show::State::new(Arc::clone(&store), Arc::clone(&alerts), config.detect);
     let admin = Admin { store, metrics, alerts, evaluator: evaluator_counters };
     let pages = show::router(state).merge(admin::router(admin));
@@ -88,7 +90,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         version = env!("CARGO_PKG_VERSION"),
         page = %format_args!("http://{http_address}/"),
         agents = %format_args!("http://{grpc_address}"),
-        store = %config.store.display(),
+        store = %config.store,
         retention_days = config.retention_days,
         "serving"
     );
@@ -107,8 +109,15 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("failed to listen on `{address}`"))
 }
 
-async fn open_store(path: PathBuf) -> anyhow::Result<Arc<dyn Store>> {
+async fn open_store(place: StorePlace) -> anyhow::Result<Arc<dyn Store>> {
     let open = move || {
+        let path = match place {
+            StorePlace::File(path) => path,
+            StorePlace::ClickHouse(address) => {
+                let store: Arc<dyn Store> = Arc::new(ClickHouseStore::open(address)?);
+                return Ok(store);
+            }
+        };
         if let Some(folder) = path.parent().filter(|folder| *folder != Path::new("")) {
             // Profiles name functions and hosts, which are nobody else's business.
             DirBuilder::new()

@@ -6,11 +6,13 @@
 
 mod arrival;
 pub mod cancel;
+mod clickhouse;
 mod profile;
 mod sqlite;
 mod window;
 
 pub use arrival::Arrival;
+pub use clickhouse::{AddressError, ClickHouseAddress, ClickHouseStore};
 pub use profile::{Dictionary, WindowProfile};
 pub use sqlite::{SqliteStore, unpack_block};
 pub use window::{LostSamples, UnitSyscall, UnitWindow};

@@ -195,6 +195,9 @@ fn read(name: u32, (calls, errors): (u64, u64)) -> v1::SyscallLatency {
         max_ns: 50 + calls,
         buckets: vec![20, 30],
         bucket_counts: vec![calls, calls],
-        errors: vec![v1::ErrnoCount { errno: 11, count: errors }],
+        errors: (errors > 0)
+            .then_some(v1::ErrnoCount { errno: 11, count: errors })
+            .into_iter()
+            .collect(),
     }
 }

