@@ -364,3 +364,5 @@ fn read_or_make_agent_id(disk: &Disk, path: &Path) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod death_tests;
