@@ -106,15 +106,13 @@ impl Packer {
 }
 
 /// Unpacks blocks; keeps its buffers between calls.
+#[derive(Default)]
 pub(super) struct Unpacker {
-    decompressor: Decompressor<'static>,
+    /// Made when it is first used: making one asks the processor what it can, which is slow in a virtual machine.
+    decompressor: Option<Decompressor<'static>>,
 }
 
 impl Unpacker {
-    pub(super) fn new() -> Result<Self, StoreError> {
-        Ok(Self { decompressor: Decompressor::new().map_err(no_zstd)? })
-    }
-
     /// Adds what a block holds to `content`.
     pub(super) fn unpack_into(
         &mut self,
@@ -141,7 +139,11 @@ impl Unpacker {
             .and_then(|bytes| usize::try_from(bytes).ok())
             .filter(|bytes| *bytes <= BLOCK_BYTES_MAX)
             .ok_or(StoreError::Damaged("a block has no length"))?;
-        self.decompressor
+        let decompressor = match &mut self.decompressor {
+            Some(decompressor) => decompressor,
+            None => self.decompressor.insert(Decompressor::new().map_err(no_zstd)?),
+        };
+        decompressor
             .decompress(data, bytes)
             .map_err(|_damaged| StoreError::Damaged("a block cannot be unpacked"))
     }
@@ -179,10 +181,15 @@ pub(super) fn undecodable(_error: prost::DecodeError) -> StoreError {
 
 impl Content {
     /// Adds all of another.
-    pub(super) fn merge(&mut self, other: Self) {
+    pub(super) fn merge(&mut self, other: &Self) {
         self.stacks.merge(&other.stacks);
-        for syscall in other.syscalls.into_values() {
-            self.add_syscall(syscall);
+        for (key, syscall) in &other.syscalls {
+            match self.syscalls.get_mut(key) {
+                Some(known) => known.merge(syscall),
+                None => {
+                    self.syscalls.insert(key.clone(), syscall.clone());
+                }
+            }
         }
         self.quality.merge(&other.quality);
         self.lost.add(other.lost);
@@ -258,7 +265,7 @@ mod tests {
             let quality = content.quality.clone();
             let packed = Packer::new().unwrap().pack(content).unwrap();
             let mut read = Content::default();
-            Unpacker::new().unwrap().unpack_into(&packed, &mut read).unwrap();
+            Unpacker::default().unpack_into(&packed, &mut read).unwrap();
             prop_assert_eq!(read.stacks, stacks.into_iter().collect());
             prop_assert_eq!(read.lost, LostSamples { taken: 9, lost: 2 });
             prop_assert_eq!(&read.quality, &quality);
@@ -279,7 +286,7 @@ mod tests {
             packed[at] = value;
             let mut read = Content::default();
             // Either answer is right: a changed count is still a count.
-            drop(Unpacker::new().unwrap().unpack_into(&packed, &mut read));
+            drop(Unpacker::default().unpack_into(&packed, &mut read));
         }
     }
 }

@@ -34,13 +34,12 @@ impl SqliteStore {
         let mut compacted = Compacted::default();
         let minute = Level::Minute.length_ns();
         let closed = now_unix_ns.saturating_sub(MINUTE_GRACE_NS) / minute * minute;
-        let mut after = 0;
-        loop {
-            let step = self.writer.change(ADD_UP, |core| blocks_to_minutes(core, after, closed))?;
+        let mut after = Some((0, 0));
+        while let Some(from) = after {
+            let step = self.writer.change(ADD_UP, |core| blocks_to_minutes(core, from, closed))?;
             compacted.windows += step.blocks as u64;
             compacted.segments += step.segments;
-            let Some(last) = step.last_series else { break };
-            after = last;
+            after = step.last;
         }
         for (level, mark) in [(Level::Hour, HOURS_UNTIL), (Level::Day, DAYS_UNTIL)] {
             let length = level.length_ns();
@@ -82,20 +81,25 @@ impl SqliteStore {
 struct Step {
     blocks: usize,
     segments: u64,
-    /// `None` when there is nothing left.
-    last_series: Option<i64>,
+    /// (release, series); `None` when there is nothing left.
+    last: Option<(i64, i64)>,
 }
 
 /// Moves the blocks that start before a time into their minutes: those of the next series after one, about
-/// [`STEP_BLOCKS_MAX`] in all.
-fn blocks_to_minutes(core: &mut Core, after: i64, before_unix_ns: u64) -> Result<Step, StoreError> {
+/// [`STEP_BLOCKS_MAX`] in all. Series go by release, so that few steps share the segments of one.
+fn blocks_to_minutes(
+    core: &mut Core,
+    after: (i64, i64),
+    before_unix_ns: u64,
+) -> Result<Step, StoreError> {
     let progress = Progress::load(&core.connection)?;
     let mut pending: BTreeMap<Key, Vec<WindowContent>> = BTreeMap::new();
-    let mut step = Step { blocks: 0, segments: 0, last_series: None };
-    let mut series = after;
+    let mut step = Step { blocks: 0, segments: 0, last: None };
+    let mut last = after;
     while step.blocks < STEP_BLOCKS_MAX {
-        let Some((next, release)) = next_series(&core.connection, series)? else { break };
-        (series, step.last_series) = (next, Some(next));
+        step.last = next_series(&core.connection, last, before_unix_ns)?;
+        let Some((release, next)) = step.last else { break };
+        last = (release, next);
         let range = TimeRange { start_unix_ns: 0, end_unix_ns: before_unix_ns };
         let mut parts = Parts::of_blocks(&core.connection, range)?;
         parts.blocks(next, |window| {
@@ -104,7 +108,7 @@ fn blocks_to_minutes(core: &mut Core, after: i64, before_unix_ns: u64) -> Result
             for key in sums_of(&progress, (next, release), start) {
                 let sum = pending.entry(key).or_default();
                 match sum.first_mut() {
-                    Some(sum) => sum.merge(window.clone()),
+                    Some(sum) => sum.merge(&window),
                     None => sum.push(window.clone()),
                 }
             }
@@ -144,14 +148,21 @@ fn sums_of(progress: &Progress, (series, release): (i64, i64), start_unix_ns: u6
     keys
 }
 
-/// The series after one that has blocks, and its release.
-fn next_series(connection: &Connection, after: i64) -> Result<Option<(i64, i64)>, StoreError> {
+/// (release, series) of the next series that has blocks from before a time.
+fn next_series(
+    connection: &Connection,
+    (release, series): (i64, i64),
+    before_unix_ns: u64,
+) -> Result<Option<(i64, i64)>, StoreError> {
     connection
         .prepare_cached(
-            "SELECT block.series, series.release FROM block JOIN series ON series.id = block.series \
-             WHERE block.series > ?1 ORDER BY block.series LIMIT 1",
+            "SELECT release, id FROM series WHERE (release, id) > (?1, ?2) AND EXISTS (SELECT 1 \
+             FROM block WHERE series = series.id AND start_unix_ns < ?3) ORDER BY release, id LIMIT 1",
         )
-        .and_then(|mut find| find.query_row([after], |row| Ok((row.get(0)?, row.get(1)?))).optional())
+        .and_then(|mut find| {
+            let after = params![release, series, signed(before_unix_ns)];
+            find.query_row(after, |row| Ok((row.get(0)?, row.get(1)?))).optional()
+        })
         .map_err(failed(ADD_UP))
 }
 
@@ -182,7 +193,7 @@ fn shorter_to_longer(
         let mut parts = Parts::of_level(&core.connection, range, shorter)?;
         let mut sum = WindowContent::default();
         parts.segments(scope, |window| {
-            sum.merge(window);
+            sum.merge(&window);
             Ok(())
         })?;
         put_segment(core, (level, scope, period), vec![sum])?;
@@ -233,7 +244,7 @@ fn add_to_segment(
                     || (last.start_unix_ns, last.end_unix_ns)
                         == (window.start_unix_ns, window.end_unix_ns) =>
             {
-                last.merge(window);
+                last.merge(&window);
             }
             _ => kept.push(window),
         }

@@ -19,8 +19,8 @@ impl SqliteStore {
         let mut parts = Parts::new(&reader, range, Some(Level::Day))?;
         let series = find_series(&reader, selection)?;
         let mut sum = WindowContent::default();
-        let mut add = |window| {
-            sum.merge(window);
+        let mut add = |window: WindowContent| {
+            sum.merge(&window);
             Ok(())
         };
         if is_of_releases(selection) {

@@ -194,7 +194,7 @@ impl SqliteStore {
 ///
 /// When the bytes are not what a store writes.
 pub fn unpack_block(data: &[u8]) -> Result<(), StoreError> {
-    let mut unpacker = block::Unpacker::new()?;
+    let mut unpacker = block::Unpacker::default();
     let block = unpacker.unpack_into(data, &mut block::Content::default());
     let segment = segment::unpack(&mut unpacker, 0, data).map(drop);
     let walks = segment::unpack_walks(

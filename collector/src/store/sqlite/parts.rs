@@ -102,7 +102,7 @@ impl<'c> Parts<'c> {
     ) -> Result<Self, StoreError> {
         let progress = Progress::load(connection)?;
         let cover = cover(range, longest, &progress);
-        Ok(Self { connection, unpacker: Unpacker::new()?, range, cover })
+        Ok(Self { connection, unpacker: Unpacker::default(), range, cover })
     }
 
     /// Reads the segments of one level alone.
@@ -113,7 +113,7 @@ impl<'c> Parts<'c> {
     ) -> Result<Self, StoreError> {
         let periods = level.period(range.start_unix_ns)..level.period(range.end_unix_ns);
         let cover = Cover { whole: vec![(level, periods)], partial: Vec::new() };
-        Ok(Self { connection, unpacker: Unpacker::new()?, range, cover })
+        Ok(Self { connection, unpacker: Unpacker::default(), range, cover })
     }
 
     /// Reads only what straddles the ends of a range.
@@ -123,7 +123,7 @@ impl<'c> Parts<'c> {
     ) -> Result<Self, StoreError> {
         Ok(Self {
             connection,
-            unpacker: Unpacker::new()?,
+            unpacker: Unpacker::default(),
             range,
             cover: cover(range, Some(Level::Minute), &Progress::default()),
         })
@@ -134,7 +134,7 @@ impl<'c> Parts<'c> {
         connection: &'c Connection,
         range: TimeRange,
     ) -> Result<Self, StoreError> {
-        Ok(Self { connection, unpacker: Unpacker::new()?, range, cover: Cover::default() })
+        Ok(Self { connection, unpacker: Unpacker::default(), range, cover: Cover::default() })
     }
 
     /// Everything of a series.

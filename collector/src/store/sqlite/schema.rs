@@ -5,6 +5,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::failed;
@@ -24,6 +25,15 @@ const CHECKED_BYTES_MAX: u64 = 256 << 20;
 /// How long a statement waits for a lock before it fails. Only one process may have the file open, so this is only ever
 /// a checkpoint.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
+
+/// More than the different statements of one connection.
+const STATEMENTS_MAX: usize = 64;
+
+/// Keeps the plan of a statement whatever values are bound to it. SQLite would else plan it anew with each one, to look
+/// at statistics that this store has none of.
+fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
+}
 
 /// Takes the lock that keeps a second collector out; it is free again when the file is dropped, also by a crash.
 ///
@@ -76,14 +86,18 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection =
         Connection::open_with_flags(path, flags).map_err(failed("open the store to read"))?;
-    connection.busy_timeout(LOCK_WAIT).map_err(failed("open the store to read"))?;
+    let open = failed("open the store to read");
+    connection.busy_timeout(LOCK_WAIT).map_err(open)?;
+    keep_plans(&connection).map_err(open)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     Ok(connection)
 }
 
 fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let open = failed("open the store");
     connection.busy_timeout(LOCK_WAIT).map_err(open)?;
-    connection.set_prepared_statement_cache_capacity(64);
+    keep_plans(connection).map_err(open)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     let is_new = check_owner(connection, path)?;
     if is_new {
         // Must stand before the first table: space freed by retention can then go back to the file system.
@@ -148,7 +162,14 @@ fn check(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let answer: String = connection
         .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
         .map_err(failed("check the store"))?;
-    if answer == "ok" { Ok(()) } else { Err(unusable(path, format!("it is damaged: {answer}"))) }
+    if answer == "ok" {
+        Ok(())
+    } else {
+        Err(unusable(
+            path,
+            format!("it is damaged ({answer}); put a copy in its place or name another file"),
+        ))
+    }
 }
 
 /// Says in words what SQLite refused.

@@ -69,15 +69,15 @@ struct WindowWalks {
 
 impl WindowContent {
     /// Adds another window to this one, which then reaches over both.
-    pub(super) fn merge(&mut self, other: Self) {
+    pub(super) fn merge(&mut self, other: &Self) {
         if self.end_unix_ns == 0 {
-            *self = other;
+            self.clone_from(other);
             return;
         }
         self.start_unix_ns = self.start_unix_ns.min(other.start_unix_ns);
         self.end_unix_ns = self.end_unix_ns.max(other.end_unix_ns);
         self.cpu_ns = self.cpu_ns.saturating_add(other.cpu_ns);
-        self.content.merge(other.content);
+        self.content.merge(&other.content);
     }
 }
 

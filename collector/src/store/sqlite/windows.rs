@@ -109,7 +109,7 @@ impl Rows {
                 .or_insert_with(|| Row { machine: Arc::clone(&machine), ..Row::default() });
             row.cpu_ns = row.cpu_ns.saturating_add(window.cpu_ns);
             let before = size(&row.content);
-            row.content.merge(window.content);
+            row.content.merge(&window.content);
             self.counts += size(&row.content) - before;
             limit(self.rows.len(), UNIT_WINDOWS_MAX, "windows of units")?;
             limit(self.counts, COUNTS_MAX, "stack counts")
