@@ -183,7 +183,7 @@ impl Server {
 </yandex>"
         );
         let users = "<yandex><profiles><default><max_memory_usage>1000000000</max_memory_usage>
-<load_balancing>in_order</load_balancing><background_pool_size>2</background_pool_size>
+<load_balancing>in_order</load_balancing><background_pool_size>8</background_pool_size>
 <max_threads>2</max_threads></default></profiles>
 <users><default><password></password><networks><ip>127.0.0.1</ip></networks>
 <profile>default</profile><quota>default</quota></default></users>

@@ -23,7 +23,8 @@ pub const STOP_LIMIT: Duration = Duration::from_secs(20);
 pub struct CollectorPlace {
     grpc_port: u16,
     http_port: u16,
-    store: PathBuf,
+    /// What `--store` takes.
+    store: String,
     config: PathBuf,
     log_folder: PathBuf,
 }
@@ -40,7 +41,7 @@ impl CollectorPlace {
         Ok(Self {
             grpc_port: http::free_port()?,
             http_port: http::free_port()?,
-            store: scenario.path("store.db"),
+            store: sqlite(&scenario.path("store.db")),
             config,
             log_folder: scenario.folder().to_owned(),
         })
@@ -49,7 +50,13 @@ impl CollectorPlace {
     /// The same place with its store elsewhere.
     #[must_use]
     pub fn with_store(self, store: &Path) -> Self {
-        Self { store: store.to_owned(), ..self }
+        Self { store: sqlite(store), ..self }
+    }
+
+    /// The same place with its store at another address, such as `clickhouse://…`.
+    #[must_use]
+    pub fn with_store_at(self, address: &str) -> Self {
+        Self { store: address.to_owned(), ..self }
     }
 
     /// The command that serves here.
@@ -63,8 +70,7 @@ impl CollectorPlace {
             .arg("serve")
             .args(["--grpc", &self.grpc_address()])
             .args(["--http", &format!("127.0.0.1:{}", self.http_port)])
-            .arg("--store")
-            .arg(format!("sqlite:{}", self.store.display()))
+            .args(["--store", &self.store])
             .arg("--config")
             .arg(&self.config);
         Ok(command)
@@ -111,6 +117,10 @@ impl CollectorPlace {
     pub fn grpc_address(&self) -> String {
         format!("127.0.0.1:{}", self.grpc_port)
     }
+}
+
+fn sqlite(path: &Path) -> String {
+    format!("sqlite:{}", path.display())
 }
 
 /// A collector that runs.

@@ -23,6 +23,7 @@ pub mod truth;
 pub mod symbols;
 pub mod mix;
 pub mod perf;
+pub mod clickhouse;
 
 use std::fs;
 use std::fs::File;

@@ -189,7 +189,10 @@ impl Schema<'_> {
             let path = format!("/clickhouse/flamewatch/{}/{folder}/{name}", self.database);
             let comma = if version.is_empty() { "" } else { ", " };
             let engine = format!("Replicated{engine}('{path}', '{replica}'{comma}{version})");
-            (engine, "replicated_deduplication_window")
+            // A server that was killed comes back with what its replicas have, however little of its own fits to that.
+            let settings =
+                "replicated_max_ratio_of_wrong_parts = 1, replicated_deduplication_window";
+            (engine, settings)
         } else {
             (format!("{engine}({version})"), "non_replicated_deduplication_window")
         };
