@@ -89,12 +89,14 @@ impl Packer {
     }
 
     pub(super) fn pack(&mut self, content: Content) -> Result<Vec<u8>, StoreError> {
-        let mut block = Block::default();
-        block.stack_steps = steps_of(content.stacks.iter().map(|(stack, _)| stack));
-        block.counts = content.stacks.iter().map(|(_, count)| count).collect();
-        (block.samples_taken, block.samples_lost) = (content.lost.taken, content.lost.lost);
-        block.walks = walks_of(&content.quality);
-        block.syscalls = content.syscalls.into_values().map(Syscall::from).collect();
+        let block = Block {
+            stack_steps: steps_of(content.stacks.iter().map(|(stack, _)| stack)),
+            counts: content.stacks.iter().map(|(_, count)| count).collect(),
+            walks: walks_of(&content.quality),
+            syscalls: content.syscalls.into_values().map(Syscall::from).collect(),
+            samples_taken: content.lost.taken,
+            samples_lost: content.lost.lost,
+        };
         self.compress(&block.encode_to_vec())
     }
 

@@ -106,12 +106,12 @@ impl SqliteStore {
     }
 }
 
-/// (service, version, first start and last end) of each release in the range, and of each of its series that has
+/// Service, version, and its first start and last end.
+type Seen = (String, String, (u64, u64));
+
+/// When releases were seen in the range: each of them, and those of their series that have
 /// windows in no whole segment.
-fn seen(
-    connection: &Connection,
-    range: TimeRange,
-) -> Result<Vec<(String, String, (u64, u64))>, StoreError> {
+fn seen(connection: &Connection, range: TimeRange) -> Result<Vec<Seen>, StoreError> {
     let read = failed("read the versions");
     let mut seen = Vec::new();
     let mut fresh: BTreeSet<i64> = fresh_series(connection)?;
