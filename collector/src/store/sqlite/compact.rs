@@ -23,8 +23,8 @@ const MINUTE_GRACE_NS: u64 = 15 * 1_000_000_000;
 /// The same for hours and days.
 const HOUR_GRACE_NS: u64 = 120 * 1_000_000_000;
 
-/// Most blocks, and most scopes, in one transaction: about 50 ms, for which ingest waits.
-const STEP_BLOCKS_MAX: usize = 1_000;
+/// Most blocks, and most scopes, in one transaction: some tens of milliseconds, for which ingest waits.
+const STEP_BLOCKS_MAX: usize = 500;
 const STEP_SCOPES_MAX: usize = 64;
 
 type Key = (Level, Scope, u64);
@@ -36,7 +36,7 @@ impl SqliteStore {
         let closed = now_unix_ns.saturating_sub(MINUTE_GRACE_NS) / minute * minute;
         let mut after = Some((0, 0));
         while let Some(from) = after {
-            let step = self.writer.change(ADD_UP, |core| blocks_to_minutes(core, from, closed))?;
+            let step = self.writer.step(ADD_UP, |core| blocks_to_minutes(core, from, closed))?;
             compacted.windows += step.blocks as u64;
             compacted.segments += step.segments;
             after = step.last;
@@ -62,7 +62,7 @@ impl SqliteStore {
         })?;
         let mut segments = 0;
         for step in scopes.chunks(STEP_SCOPES_MAX) {
-            segments += self.writer.change(ADD_UP, |core| {
+            segments += self.writer.step(ADD_UP, |core| {
                 let mut written = 0;
                 for scope in step {
                     written += shorter_to_longer(core, *scope, level, from..until_unix_ns)?;

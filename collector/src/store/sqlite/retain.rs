@@ -71,7 +71,7 @@ impl SqliteStore {
     fn delete_in_steps(&self, sql: &str, id: i64, before: i64) -> Result<u64, StoreError> {
         let mut deleted = 0;
         loop {
-            let step = self.writer.change(DELETE, |core| {
+            let step = self.writer.step(DELETE, |core| {
                 core.connection
                     .prepare_cached(sql)
                     .and_then(|mut delete| delete.execute(params![id, before, STEP_ROWS_MAX]))
@@ -93,7 +93,7 @@ impl SqliteStore {
     ) -> Result<u64, StoreError> {
         let mut deleted = 0;
         loop {
-            let step = self.writer.change(DELETE, |core| {
+            let step = self.writer.step(DELETE, |core| {
                 let bounds =
                     params![level as i64, scope.0, signed(last_period), before, STEP_ROWS_MAX];
                 core.connection

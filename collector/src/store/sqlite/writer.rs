@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
@@ -19,6 +19,9 @@ const GROUP_BATCHES_MAX: usize = 64;
 
 /// How long a sleeper waits before it looks by itself whether it should commit. Only a guard: it is woken on commit.
 const WAKE_EVERY: Duration = Duration::from_millis(100);
+
+/// Longest time that a change stands aside.
+const ASIDE_MAX: Duration = Duration::from_millis(200);
 
 pub(super) struct Writer {
     seed: u64,
@@ -110,6 +113,19 @@ impl Writer {
         if changed.is_err() {
             core.undo();
         }
+        changed
+    }
+
+    /// One of many changes in a row: afterwards it stands aside for as long as the change took. A lock goes to whoever
+    /// asks first, so without it the next change would come before all that wait.
+    pub(super) fn step<T>(
+        &self,
+        action: &'static str,
+        change: impl FnOnce(&mut Core) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let started = Instant::now();
+        let changed = self.change(action, change);
+        std::thread::sleep(started.elapsed().min(ASIDE_MAX));
         changed
     }
 
