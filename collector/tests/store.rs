@@ -1,5 +1,7 @@
 //! The promises of a store, and random histories beside a model, on SQLite.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail at once")]
+
 mod conformance;
 
 use conformance::model::Model;

@@ -1,4 +1,4 @@
-//! Debian's ClickHouse as 2 shards of 2 replicas beside one ZooKeeper, on free ports and in a folder of its own.
+//! Debian's `ClickHouse` as 2 shards of 2 replicas beside one `ZooKeeper`, on free ports and in a folder of its own.
 //!
 //! Rests on nothing else of the harness, so that the tests of the collector can use it too.
 

@@ -129,7 +129,7 @@ fn send(agent: u64, collectors: &[String; 2], stop: &AtomicBool) -> Result<Sent>
 
 /// Sums the shards over their first replicas, and over their second ones.
 fn replicas_have(cluster: &Cluster, sum: &str, samples: u64) -> Result<()> {
-    let sql = format!("SELECT {}_local", sum);
+    let sql = format!("SELECT {sum}_local");
     let of = |server: usize| -> Result<u64> {
         let answer = cluster.ask(server, &sql)?;
         answer.trim().parse().with_context(|| format!("`{answer}` is no number"))

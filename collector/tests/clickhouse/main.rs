@@ -1,6 +1,8 @@
 //! The promises of a store, and random histories beside a model, on ClickHouse: Debian's 18.16 as a cluster of 2 shards
 //! with 2 replicas, and the current engine alone.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail at once")]
+
 #[path = "../conformance/mod.rs"]
 mod conformance;
 #[expect(dead_code, unreachable_pub, reason = "scenarios use the rest")]

@@ -1,5 +1,7 @@
 //! A store that keeps every window as it came and answers by reading all of them: slow, and simple enough to be right.
 
+#![expect(clippy::significant_drop_tightening, reason = "a question sees one state of it")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 

@@ -9,9 +9,12 @@ use super::batches::{DAY, PERIOD, SECOND, Sent, T0, WINDOW};
 use super::random::known;
 use super::subject::Subject;
 
+/// Asks a store, and panics where it breaks its promise.
+type Promise = fn(&dyn Store);
+
 /// Asks for every promise, and says whose turn it is when one is broken.
 pub(crate) fn keeps_all(subject: &mut Subject) {
-    let promises: [(&str, fn(&dyn Store)); 17] = [
+    let promises: [(&str, Promise); 17] = [
         ("a batch counts once in any form", a_batch_counts_once_in_any_form),
         ("batches count in any order", batches_count_in_any_order),
         ("an agent's epochs are apart", epochs_and_agents_are_apart),

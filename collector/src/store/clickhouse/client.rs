@@ -120,7 +120,7 @@ impl Client {
     /// Asks, and returns rows in `RowBinary`.
     pub(super) fn ask(&self, action: &'static str, sql: &str) -> Result<Vec<u8>, StoreError> {
         let sql = format!("{sql} FORMAT RowBinary");
-        self.send(action, &self.settings, sql.into_bytes())
+        self.send(action, self.settings, sql.into_bytes())
     }
 
     /// Changes the schema.

@@ -45,6 +45,10 @@ impl ClickHouseStore {
         Ok(newest)
     }
 
+    #[expect(
+        clippy::significant_drop_tightening,
+        reason = "the lock makes one step of reading and writing"
+    )]
     pub(super) fn write_state(
         &self,
         key: &str,
