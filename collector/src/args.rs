@@ -106,6 +106,12 @@ pub struct ServeArgs {
     /// Days after which profiles are deleted [default: 30]
     #[arg(long, value_name = "DAYS", env = "FLAMEWATCH_RETENTION_DAYS")]
     pub retention_days: Option<u32>,
+    /// Days after which windows shorter than an hour are deleted; their hours stay [default: 7]
+    #[arg(long, value_name = "DAYS", env = "FLAMEWATCH_FINE_DAYS")]
+    pub fine_days: Option<u32>,
+    /// Most bytes that profiles take on the disk; beyond it the oldest go first [default: no limit]
+    #[arg(long, value_name = "BYTES", env = "FLAMEWATCH_STORE_BYTES_MAX")]
+    pub store_bytes_max: Option<u64>,
 }
 
 #[cfg(test)]

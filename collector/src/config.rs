@@ -17,6 +17,12 @@ use crate::store::ClickHouseAddress;
 const RETENTION_DAYS: u32 = 30;
 
 /// Longest retention: ten years.
+/// Questions about a single minute are about the last days.
+const FINE_DAYS: u32 = 7;
+
+/// Least bytes of a store: a busy service's day, and its names.
+const STORE_BYTES_LEAST: u64 = 16 << 20;
+
 const RETENTION_DAYS_MAX: u32 = 3660;
 
 /// Largest file of settings: what is larger is not one.
@@ -35,6 +41,10 @@ pub struct Config {
     pub role: Role,
     /// Days after which profiles are deleted.
     pub retention_days: u32,
+    /// Days after which windows shorter than an hour are deleted.
+    pub fine_days: u32,
+    /// Most bytes that profiles take on the disk.
+    pub store_bytes_max: Option<u64>,
     /// Whom to tell.
     pub alert: AlertOptions,
     /// What counts as a regression.
@@ -96,6 +106,10 @@ struct ConfigFile {
     role: Option<Role>,
     #[serde(alias = "retention_days")]
     retention_days: Option<u32>,
+    #[serde(alias = "fine_days")]
+    fine_days: Option<u32>,
+    #[serde(alias = "store_bytes_max")]
+    store_bytes_max: Option<u64>,
     alert: AlertOptions,
     detect: Policy,
     temporal: TemporalOptions,
@@ -108,7 +122,16 @@ impl Config {
     ///
     /// When the file cannot be read or understood, or a value is out of range.
     pub fn load(args: ServeArgs) -> anyhow::Result<Self> {
-        let ServeArgs { config, grpc, http, store, role, retention_days } = args;
+        let ServeArgs {
+            config,
+            grpc,
+            http,
+            store,
+            role,
+            retention_days,
+            fine_days,
+            store_bytes_max,
+        } = args;
         let file = match &config {
             Some(path) => read_file(path)?,
             None => ConfigFile::default(),
@@ -122,12 +145,24 @@ impl Config {
         if !(1..=RETENTION_DAYS_MAX).contains(&retention_days) {
             bail!("retention of `{retention_days}` days is not between 1 and {RETENTION_DAYS_MAX}");
         }
+        let fine_days = fine_days.or(file.fine_days).unwrap_or(FINE_DAYS);
+        if !(1..=RETENTION_DAYS_MAX).contains(&fine_days) {
+            bail!("`{fine_days}` fine days are not between 1 and {RETENTION_DAYS_MAX}");
+        }
+        let store_bytes_max = store_bytes_max.or(file.store_bytes_max);
+        if store_bytes_max.is_some_and(|bytes| bytes < STORE_BYTES_LEAST) {
+            bail!(
+                "a store of less than {STORE_BYTES_LEAST} bytes keeps too little to compare with"
+            );
+        }
         Ok(Self {
             grpc: grpc.or(file.grpc).unwrap_or_else(|| local(7170)),
             http: http.or(file.http).unwrap_or_else(|| local(7171)),
             store,
             role: role.or(file.role).unwrap_or_default(),
             retention_days,
+            fine_days,
+            store_bytes_max,
             alert: file.alert,
             detect: file.detect,
             temporal: file.temporal,

@@ -25,7 +25,7 @@ use crate::config::{Config, Role, StorePlace};
 use crate::ingest::{IngestService, unix_ns};
 use crate::metrics::Metrics;
 use crate::show;
-use crate::store::{ClickHouseStore, SqliteStore, Store, StoreOptions};
+use crate::store::{ClickHouseStore, Retained, SqliteStore, Store, StoreError, StoreOptions};
 
 const DAY_NS: u64 = 86_400 * 1_000_000_000;
 
@@ -69,7 +69,12 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         .set_aside_in(beside(&config.store.folder_file()?, ".refused"));
     stages.spawn(accept(grpc, ingest, shutdown.clone()));
     stages.spawn(add_up(Arc::clone(&store), shutdown.clone()));
-    stages.spawn(retain(Arc::clone(&store), retention_ns, shutdown.clone()));
+    let keep = Keep {
+        ns: retention_ns,
+        fine_ns: u64::from(config.fine_days) * DAY_NS,
+        bytes_max: config.store_bytes_max,
+    };
+    stages.spawn(retain(Arc::clone(&store), keep, shutdown.clone()));
     let evaluator = Evaluator::new(
         Arc::clone(&store),
         Arc::clone(&alerts),
@@ -209,17 +214,24 @@ async fn add_up(store: Arc<dyn Store>, shutdown: CancellationToken) -> anyhow::R
     Ok(())
 }
 
+/// What is kept.
+#[derive(Debug, Clone, Copy)]
+struct Keep {
+    ns: u64,
+    fine_ns: u64,
+    bytes_max: Option<u64>,
+}
+
 /// Deletes what is past retention, every hour.
 async fn retain(
     store: Arc<dyn Store>,
-    retention_ns: u64,
+    keep: Keep,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut ticks = tokio::time::interval(RETAIN_EVERY);
     while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
         let store = Arc::clone(&store);
-        let before = unix_ns(SystemTime::now()).saturating_sub(retention_ns);
-        match tokio::task::spawn_blocking(move || store.retain(before)).await? {
+        match tokio::task::spawn_blocking(move || delete_old(&*store, keep)).await? {
             Ok(retained) => {
                 tracing::debug!(blocks = retained.blocks, stacks = retained.stacks, "retention");
             }
@@ -231,6 +243,18 @@ async fn retain(
         }
     }
     Ok(())
+}
+
+fn delete_old(store: &dyn Store, keep: Keep) -> Result<Retained, StoreError> {
+    let now = unix_ns(SystemTime::now());
+    store.thin(now.saturating_sub(keep.fine_ns))?;
+    let mut retained = store.retain(now.saturating_sub(keep.ns))?;
+    if let Some(bytes_max) = keep.bytes_max {
+        let fitted = store.fit(bytes_max)?;
+        retained.blocks += fitted.blocks;
+        retained.stacks += fitted.stacks;
+    }
+    Ok(retained)
 }
 
 /// Waits for a signal, or for a stage that ends early.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::bucket::{Bucket, Rate};
-use super::clock::SKEW_SMALL_NS;
+use super::clock::is_skewed;
 use super::refusal::Refusal;
 
 /// Bytes of decoded pushes that one agent may send. The largest host makes 16 MiB in 10 s; the burst is what a small host
@@ -86,7 +86,7 @@ impl Agents {
 
     /// Notes how far an agent's clock is ahead; true when it went wrong or right again since the last push.
     pub(super) fn note_skew(&self, name: &str, skew_ns: i64) -> bool {
-        let is_skewed = skew_ns.unsigned_abs() > SKEW_SMALL_NS;
+        let is_skewed = is_skewed(skew_ns);
         let before = self
             .lock()
             .get_mut(name)
@@ -151,7 +151,7 @@ mod tests {
         let (agents, now) = agents();
         drop(agents.begin("a", 1, now));
         let second = 1_000_000_000;
-        let said = [0, 11, -12, 10, 0].map(|seconds| agents.note_skew("a", seconds * second));
+        let said = [0, 11, -46, 10, 0].map(|seconds| agents.note_skew("a", seconds * second));
         assert_eq!(said, [false, true, false, true, false]);
     }
 

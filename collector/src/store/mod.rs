@@ -143,6 +143,28 @@ pub trait Store: MetaStore + Debug + Send + Sync {
     ///
     /// When the store cannot be written. What was deleted until then stays deleted.
     fn retain(&self, before_unix_ns: u64) -> Result<Retained, StoreError>;
+
+    /// Deletes windows shorter than an hour, of hours that began before the given time; the hours stay. Returns how many
+    /// minutes went. A store that does not take more room for them keeps them.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be written. What was deleted until then stays deleted.
+    fn thin(&self, before_unix_ns: u64) -> Result<u64, StoreError> {
+        let _kept = before_unix_ns;
+        Ok(0)
+    }
+
+    /// Deletes the oldest windows until the rest takes no more bytes than that. A store on machines of its own leaves
+    /// their disks to them.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be written. What was deleted until then stays deleted.
+    fn fit(&self, bytes_max: u64) -> Result<Retained, StoreError> {
+        let _unbounded = bytes_max;
+        Ok(Retained::default())
+    }
 }
 
 /// Small state of other stages, beside the profiles.

@@ -127,3 +127,56 @@ proptest! {
         assert_eq!(plain.stats().unwrap().samples_stored, added.stats().unwrap().samples_stored);
     }
 }
+
+#[test]
+fn hours_stand_for_the_minutes_that_are_gone() {
+    let (_folder, store) = open();
+    // Three hours of a window every ten minutes, and one in the third day.
+    let starts: Vec<u64> = (0..18).map(|at| T0 + at * 10 * MINUTE).chain([T0 + 2 * DAY]).collect();
+    for (sequence, start) in (1..).zip(&starts) {
+        let sent = Sent { start: *start, host: 0, version: 0, counts: vec![1, 1] };
+        write(&store, sequence, &sent);
+    }
+    store.compact(T0 + 2 * DAY + HOUR).unwrap();
+    let gone = store.thin(T0 + 2 * HOUR + 5 * MINUTE).unwrap();
+    assert_eq!(gone, 2 * 12, "the minutes of two hours, of the series and of the release");
+    let samples = |from: u64, to: u64, window: u64| -> Vec<(u64, u64)> {
+        let range = TimeRange { start_unix_ns: T0 + from, end_unix_ns: T0 + to };
+        let windows = store.unit_windows(&select(&[]), range, window).unwrap();
+        let merged = store.merge(&select(&[]), range).unwrap().profile.total();
+        assert_eq!(windows.iter().map(|window| window.profile.total()).sum::<u64>(), merged);
+        windows.iter().map(|of| ((of.start_unix_ns - T0) / MINUTE, of.profile.total())).collect()
+    };
+    assert_eq!(samples(0, 2 * HOUR, MINUTE), [(0, 12), (60, 12)]);
+    assert_eq!(samples(0, 2 * HOUR, 10 * SECOND), [(0, 12), (60, 12)]);
+    // An hour counts where it starts.
+    assert_eq!(samples(5 * MINUTE, HOUR + 20 * MINUTE, MINUTE), [(60, 12)]);
+    assert_eq!(
+        samples(HOUR, 2 * HOUR + 20 * MINUTE, MINUTE),
+        [(60, 12), (120, 2), (130, 2)],
+        "the third hour has its minutes"
+    );
+    // What comes late for an hour whose minutes are gone is in its hour.
+    write(&store, 99, &Sent { start: T0 + 25 * MINUTE, host: 0, version: 0, counts: vec![5] });
+    store.compact(T0 + 2 * DAY + HOUR).unwrap();
+    assert_eq!(samples(0, HOUR, MINUTE), [(0, 17)]);
+    let all = store.merge(&select(&[]), ALWAYS).unwrap().profile.total();
+    assert_eq!(all, 2 * starts.len() as u64 + 5);
+}
+
+#[test]
+fn a_store_that_must_fit_keeps_the_newest() {
+    let (_folder, store) = open();
+    for hour in 0..40 {
+        let counts: Vec<u64> = (0..400).map(|stack| 1 + (stack * 7 + hour) % 900).collect();
+        write(&store, hour + 1, &Sent { start: T0 + hour * HOUR, host: 0, version: 0, counts });
+    }
+    store.compact(T0 + 3 * DAY).unwrap();
+    assert_eq!(store.fit(u64::MAX).unwrap().blocks, 0);
+    let lives = |store: &dyn Store| store.unit_lives(&select(&[]), ALWAYS).unwrap();
+    let before = lives(&store)[0].clone();
+    assert!(store.fit(100 << 10).unwrap().blocks > 0);
+    let after = lives(&store)[0].clone();
+    assert!(after.first_seen_unix_ns > before.first_seen_unix_ns, "{after:?}");
+    assert_eq!(after.last_seen_unix_ns, before.last_seen_unix_ns);
+}

@@ -72,54 +72,66 @@ pub(super) struct Cover {
 
 /// Chooses the fewest segments, none longer than `longest`; without it the windows themselves.
 ///
-/// A window counts where it starts. Where the minutes are gone an hour does.
+/// A window counts where it starts. Where the minutes are gone an hour does, whatever `longest` is.
 pub(super) fn cover(range: TimeRange, longest: Option<Level>, progress: &Progress) -> Cover {
     let TimeRange { start_unix_ns: start, end_unix_ns: end } = range;
     let mut cover = Cover::default();
-    if start >= end {
-        return cover;
+    let gone = progress.minutes_from_unix_ns.min(progress.hours_until_unix_ns);
+    if start < gone.min(end) {
+        let first = start.max(progress.kept_from_unix_ns).div_ceil(HOUR_NS);
+        let hours = first..gone.min(end).div_ceil(HOUR_NS).max(first);
+        cover_hours(hours, longest.unwrap_or(Level::Hour), progress, &mut cover);
     }
-    let Some(longest) = longest else {
-        cover.partial.push(start / MINUTE_NS..end.div_ceil(MINUTE_NS));
-        return cover;
-    };
-    let minutes = start.div_ceil(MINUTE_NS)..end / MINUTE_NS;
+    let start = start.max(gone);
+    if start < end {
+        match longest {
+            Some(longest) => cover_minutes(start..end, longest, progress, &mut cover),
+            None => cover.partial.push(start / MINUTE_NS..end.div_ceil(MINUTE_NS)),
+        }
+    }
+    cover
+}
+
+/// Where the minutes are there.
+fn cover_minutes(range: Range<u64>, longest: Level, progress: &Progress, cover: &mut Cover) {
+    let minutes = range.start.div_ceil(MINUTE_NS)..range.end / MINUTE_NS;
     if minutes.start > minutes.end {
         cover.partial.push(minutes.end..minutes.end + 1);
-        return cover;
+        return;
     }
-    if !start.is_multiple_of(MINUTE_NS) {
+    if !range.start.is_multiple_of(MINUTE_NS) {
         cover.partial.push(minutes.start - 1..minutes.start);
     }
-    if !end.is_multiple_of(MINUTE_NS) {
+    if !range.end.is_multiple_of(MINUTE_NS) {
         cover.partial.push(minutes.end..minutes.end + 1);
     }
-    let mut hours = whole_periods(Level::Hour, &minutes, Level::Minute, progress, longest);
-    let gone_until = progress.minutes_from_unix_ns.min(progress.hours_until_unix_ns);
-    if Level::start_unix_ns(Level::Hour, hours.end) < gone_until.min(end) && longest >= Level::Hour
-    {
-        hours.end = gone_until.min(end).div_ceil(HOUR_NS);
-    }
-    let days = whole_periods(Level::Day, &hours, Level::Hour, progress, longest);
-    let mut push = |level, periods: Range<u64>| {
-        if !periods.is_empty() {
-            cover.whole.push((level, periods));
-        }
-    };
+    let hours = whole_periods(Level::Hour, &minutes, Level::Minute, progress, longest);
     if hours.is_empty() {
-        push(Level::Minute, minutes);
-        return cover;
+        cover.push(Level::Minute, minutes);
+        return;
     }
-    push(Level::Minute, minutes.start..(hours.start * 60).min(minutes.end));
-    push(Level::Minute, (hours.end * 60).max(minutes.start)..minutes.end);
+    cover.push(Level::Minute, minutes.start..hours.start * 60);
+    cover.push(Level::Minute, hours.end * 60..minutes.end);
+    cover_hours(hours, longest, progress, cover);
+}
+
+fn cover_hours(hours: Range<u64>, longest: Level, progress: &Progress, cover: &mut Cover) {
+    let days = whole_periods(Level::Day, &hours, Level::Hour, progress, longest);
     if days.is_empty() {
-        push(Level::Hour, hours);
-        return cover;
+        cover.push(Level::Hour, hours);
+        return;
     }
-    push(Level::Hour, hours.start..days.start * 24);
-    push(Level::Hour, days.end * 24..hours.end);
-    push(Level::Day, days);
-    cover
+    cover.push(Level::Hour, hours.start..days.start * 24);
+    cover.push(Level::Hour, days.end * 24..hours.end);
+    cover.push(Level::Day, days);
+}
+
+impl Cover {
+    fn push(&mut self, level: Level, periods: Range<u64>) {
+        if !periods.is_empty() {
+            self.whole.push((level, periods));
+        }
+    }
 }
 
 /// Periods of a level that lie in periods of the shorter one, and that stand as segments.

@@ -128,6 +128,14 @@ impl Store for SqliteStore {
     fn retain(&self, before_unix_ns: u64) -> Result<Retained, StoreError> {
         self.retain(before_unix_ns)
     }
+
+    fn thin(&self, before_unix_ns: u64) -> Result<u64, StoreError> {
+        self.delete_minutes(before_unix_ns)
+    }
+
+    fn fit(&self, bytes_max: u64) -> Result<Retained, StoreError> {
+        self.delete_until_it_fits(bytes_max)
+    }
 }
 
 impl SqliteStore {

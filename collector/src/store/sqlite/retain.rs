@@ -1,12 +1,12 @@
 //! Deletes what is past retention, in steps short enough that ingest goes on beside it.
 
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use super::compact::scopes;
-use super::level::Level;
-use super::parts::{KEPT_FROM, Scope, raise};
+use super::level::{Level, Progress};
+use super::parts::{KEPT_FROM, MINUTES_FROM, Scope, raise};
 use super::writer::Core;
-use super::{SqliteStore, failed, signed, write};
+use super::{SqliteStore, failed, signed, unsigned, write};
 use crate::store::{Retained, StoreError};
 
 const DELETE: &str = "delete what is past retention";
@@ -16,6 +16,9 @@ const STEP_ROWS_MAX: u32 = 1000;
 
 /// Most dictionary rows looked at in one transaction.
 const STEP_SCANNED_MAX: i64 = 10_000;
+
+/// Most steps in one run until the store fits; what is left then goes in the next.
+const FIT_STEPS_MAX: u32 = 40;
 
 /// Most pages given back to the file system in one run: 1 GiB.
 const FREED_PAGES_MAX: u32 = 1 << 18;
@@ -65,6 +68,38 @@ impl SqliteStore {
             core.connection.execute_batch(delete).map_err(failed(DELETE))
         })?;
         self.writer.give_back(FREED_PAGES_MAX)?;
+        Ok(retained)
+    }
+
+    pub(super) fn delete_minutes(&self, before_unix_ns: u64) -> Result<u64, StoreError> {
+        let (scopes, hour) = self.writer.change(DELETE, |core| {
+            let until = Progress::load(&core.connection)?.hours_until_unix_ns;
+            let hour = Level::Hour.period(before_unix_ns.min(until));
+            raise(&core.connection, MINUTES_FROM, Level::Hour.start_unix_ns(hour))?;
+            Ok((scopes(&core.connection)?, hour))
+        })?;
+        let Some(last) = (hour * 60).checked_sub(1) else { return Ok(0) };
+        let mut deleted = 0;
+        for scope in scopes {
+            deleted += self.delete_segments((Level::Minute, scope), last, i64::MAX)?;
+        }
+        self.writer.give_back(FREED_PAGES_MAX)?;
+        Ok(deleted)
+    }
+
+    /// Deletes a twentieth of the time that it keeps, again and again.
+    pub(super) fn delete_until_it_fits(&self, bytes_max: u64) -> Result<Retained, StoreError> {
+        let mut retained = Retained::default();
+        for _ in 0..FIT_STEPS_MAX {
+            let (bytes, ends) = self.writer.change(DELETE, |core| {
+                Ok((used_bytes(&core.connection)?, ends(&core.connection)?))
+            })?;
+            let Some((first, last)) = ends.filter(|_| bytes > bytes_max) else { break };
+            let step = (last.saturating_sub(first) / 20).max(Level::Minute.length_ns());
+            let deleted = self.retain(first.saturating_add(step))?;
+            retained.blocks += deleted.blocks;
+            retained.stacks += deleted.stacks;
+        }
         Ok(retained)
     }
 
@@ -128,6 +163,27 @@ impl SqliteStore {
         }
         Ok(deleted)
     }
+}
+
+/// Bytes of the pages that hold something.
+fn used_bytes(connection: &Connection) -> Result<u64, StoreError> {
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let read = failed("read the size of the store");
+    let pages = pragma("page_count").map_err(read)? - pragma("freelist_count").map_err(read)?;
+    Ok(unsigned(pages).saturating_mul(unsigned(pragma("page_size").map_err(read)?)))
+}
+
+/// Start of the first and end of the last window of all.
+fn ends(connection: &Connection) -> Result<Option<(u64, u64)>, StoreError> {
+    connection
+        .query_row(
+            "SELECT min(first), max(last) FROM (SELECT min(start_unix_ns) AS first, max(end_unix_ns) AS last \
+             FROM segment UNION ALL SELECT min(start_unix_ns), max(end_unix_ns) FROM block)",
+            [],
+            |row| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?)),
+        )
+        .map(|(first, last)| first.map(unsigned).zip(last.map(unsigned)))
+        .map_err(failed("read the size of the store"))
 }
 
 fn delete_range(core: &mut Core, sql: &str, range: [i64; 3]) -> Result<u64, StoreError> {
